@@ -1,0 +1,1 @@
+//! Seeded corpora shared by the benches.

@@ -1,0 +1,17 @@
+from collections.abc import Callable, Sequence
+from os import PathLike
+
+_Path = str | PathLike[str]
+_Progress = Callable[[str, int, int], object] | None
+
+def version() -> str: ...
+def default_options(name: str) -> str: ...
+def split_files(
+    inputs: Sequence[_Path],
+    train: _Path,
+    valid: _Path,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...

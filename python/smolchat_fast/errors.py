@@ -1,0 +1,19 @@
+"""What goes wrong through the user's input, as opposed to a defect of this package."""
+
+from __future__ import annotations
+
+
+class DataError(ValueError):
+    """A file or a row cannot be used; the message names it and says what to do."""
+
+
+class StageError(RuntimeError):
+    """A stage cannot write its output here, or missed the check it was given."""
+
+
+class MissingExtraError(ImportError):
+    """A command needs packages of an extra that is not installed."""
+
+
+# Ends a command with one line and exit status 2; anything else is a defect and shows a traceback.
+USER_ERRORS = (ValueError, StageError, OSError, MissingExtraError)

@@ -1,0 +1,232 @@
+"""Whole or absent, and never twice: how every stage, data and training alike, writes its output.
+
+A stage writes to `NAME.partial` and renames at the end. Beside a file stands `NAME.manifest.json`, in
+a folder `manifest.json`: inputs with hashes, options, counts, version. A second run with the same
+inputs and options reads the report back instead of working again; with others it refuses to
+overwrite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from smolchat_fast import _core
+from smolchat_fast.errors import StageError
+
+PARTIAL = ".partial"
+
+Report = dict[str, Any]
+"""What a stage tells of its work, as JSON types: counts, reasons, measures."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished stage."""
+
+    report: Report
+    """What the stage told, the same when read back later."""
+    skipped: bool
+    """True if an earlier run had done it."""
+    seconds: float
+    """Wall time of the run that did it."""
+    peak_mb: float
+    """Peak memory of the process up to the end of the stage, in MiB."""
+
+
+def run_stage(
+    name: str,
+    out: Path,
+    work: Callable[[list[Path]], Report],
+    *,
+    inputs: Sequence[Path] = (),
+    options: Any = None,
+    also: Sequence[Path] = (),
+    overwrite: bool = False,
+    resumable: bool = False,
+) -> Finished:
+    """Run `work` unless its output is already there.
+
+    Args:
+        name: The stage's noun, as in `dedup`.
+        out: File or folder that the stage makes.
+        work: Called with the partial paths of `out` and of each of `also`; returns its report.
+        inputs: Files or folders read; their content counts, not their names.
+        options: A dataclass, or a mapping of names to dataclasses and JSON values.
+        also: Further outputs, for example the removed rows.
+        overwrite: Replace an output that was made otherwise.
+        resumable: Keep the partial output of an interrupted run for `work` to go on with.
+    Raises:
+        StageError: `out` is there and was made from other inputs or options, or by something else.
+        FileNotFoundError: an input is missing.
+    """
+    wanted = _fingerprint(name, inputs, options)
+    made = read_manifest(out)
+    if made is not None and not overwrite:
+        _refuse_if_different(out, made, wanted)
+        return Finished(made["report"], True, made["seconds"], made["peak_mb"])
+    if made is None and out.exists() and not overwrite:
+        raise StageError(f"{out} exists but was not finished by this program. Use --overwrite, or another --out.")
+
+    finals = [out, *also]
+    partials = [path.with_name(path.name + PARTIAL) for path in finals]
+    if resumable:
+        _forget_if_different(partials[0], wanted)
+    else:
+        _remove(*partials)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    try:
+        report = work(partials)
+    except BaseException:
+        if not resumable:
+            _remove(*partials)
+        raise
+    report = json.loads(json.dumps(report))
+    manifest = wanted | {
+        "report": report,
+        "seconds": round(time.monotonic() - began, 3),
+        "peak_mb": round(peak_mb(), 1),
+    }
+    _publish(finals, partials, manifest)
+    return Finished(report, False, manifest["seconds"], manifest["peak_mb"])
+
+
+def read_manifest(out: Path) -> dict[str, Any] | None:
+    """The manifest of a finished stage, or None if `out` is not whole."""
+    path = manifest_path(out)
+    try:
+        manifest = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
+    return manifest if out.exists() else None
+
+
+def manifest_path(out: Path) -> Path:
+    """Where the manifest of `out` stands."""
+    return out / "manifest.json" if out.is_dir() else out.with_name(out.name + ".manifest.json")
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def to_json(options: Any) -> Any:
+    """Options as JSON types: dataclasses become mappings, paths their text."""
+    if is_dataclass(options) and not isinstance(options, type):
+        return to_json(asdict(options))
+    if isinstance(options, Mapping):
+        return {str(key): to_json(value) for key, value in options.items()}
+    if isinstance(options, (list, tuple)):
+        return [to_json(value) for value in options]
+    return str(options) if isinstance(options, Path) else options
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of a folder without its manifest."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for child in sorted(p for p in path.rglob("*") if p.is_file() and p.name != "manifest.json"):
+            digest.update(f"{child.relative_to(path).as_posix()}\0{file_hash(child)}\0".encode())
+        return digest.hexdigest()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _fingerprint(name: str, inputs: Sequence[Path], options: Any) -> dict[str, Any]:
+    return {
+        "stage": name,
+        "version": _core.version(),
+        "options": to_json(options) or {},
+        "inputs": [{"name": path.name, "sha256": file_hash(path)} for path in inputs],
+    }
+
+
+def _refuse_if_different(out: Path, made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    changes = differences(made, wanted)
+    if changes:
+        raise StageError(f"{out} exists and differs in: {'; '.join(changes)}. Use --overwrite, or another --out.")
+
+
+def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """In words, what of a manifest is not as wanted."""
+    changes = []
+    if made.get("version") != wanted["version"]:
+        changes.append(f"version ({made.get('version')} -> {wanted['version']})")
+    before, after = _flat(made.get("options", {})), _flat(wanted["options"])
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            changes.append(f"{key} ({before.get(key)} -> {after.get(key)})")
+    was = {i["sha256"]: i["name"] for i in made.get("inputs", [])}
+    now = {i["sha256"]: i["name"] for i in wanted["inputs"]}
+    changed = sorted({now[h] for h in now.keys() - was.keys()} | {was[h] for h in was.keys() - now.keys()})
+    if changed:
+        changes.append(f"inputs ({', '.join(changed)})")
+    return changes
+
+
+def _flat(options: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(options, Mapping):
+        return {prefix: options}
+    flat: dict[str, Any] = {}
+    for key, value in options.items():
+        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def _forget_if_different(partial: Path, wanted: dict[str, Any]) -> None:
+    """Go on with a partial folder only if it was begun with the same inputs and options."""
+    begun = partial / "begun.json"
+    if partial.exists():
+        try:
+            same = json.loads(begun.read_text("utf-8")) == wanted
+        except (FileNotFoundError, json.JSONDecodeError):
+            same = False
+        if not same:
+            _remove(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    begun.write_text(json.dumps(wanted, ensure_ascii=False), "utf-8")
+
+
+def _publish(finals: Sequence[Path], partials: Sequence[Path], manifest: Mapping[str, Any]) -> None:
+    """Move the partial outputs to their names; the first, which makes the stage finished, last."""
+    text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
+    for final, partial in reversed(list(zip(finals, partials, strict=True))):
+        if not partial.exists():
+            continue
+        _remove(final)
+        if final is finals[0]:
+            (partial / "begun.json").unlink(missing_ok=True) if partial.is_dir() else None
+            place = partial / "manifest.json" if partial.is_dir() else manifest_path(final)
+            _write_synced(place, text)
+        os.replace(partial, final)
+
+
+def _write_synced(path: Path, text: str) -> None:
+    draft = path.with_name(path.name + ".draft")
+    with draft.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(draft, path)
+
+
+def _remove(*paths: Path) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

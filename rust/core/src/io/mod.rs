@@ -1,0 +1,9 @@
+//! Files in and out: row files read batch by batch, and the one way to a final file name.
+
+mod output; // partial file -> final name
+mod parquet; // batches -> Parquet file
+mod rows; // row files -> batches
+
+pub use output::Output;
+pub use parquet::ParquetOutput;
+pub use rows::{RowBatch, Rows, text_column};

@@ -1,0 +1,58 @@
+//! Record batches to one Parquet file, through [`Output`].
+
+use std::path::Path;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use super::Output;
+use crate::error::{Error, Result};
+
+/// Rows of a row group: what the stream permutes and what a reader holds at least.
+const ROW_GROUP_ROWS: usize = 16_384;
+
+/// A Parquet file that appears under its name only when it is whole.
+pub struct ParquetOutput {
+    writer: ArrowWriter<Output>,
+    rows: u64,
+}
+
+impl ParquetOutput {
+    /// Opens `path` for rows of this schema (zstd, row groups of 16,384 rows).
+    ///
+    /// # Errors
+    /// [`Error::Io`] with the path.
+    pub fn create(path: &Path, schema: SchemaRef) -> Result<Self> {
+        let properties = WriterProperties::builder()
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .build();
+        let output = Output::create(path)?;
+        let writer = ArrowWriter::try_new(output, schema, Some(properties)).map_err(Error::parquet(path))?;
+        Ok(Self { writer, rows: 0 })
+    }
+
+    /// Appends a batch.
+    ///
+    /// # Errors
+    /// [`Error::Io`], for example a full disk.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.rows += batch.num_rows() as u64;
+        let written = self.writer.write(batch);
+        written.map_err(|error| Error::parquet(self.writer.inner().path())(error))
+    }
+
+    /// Writes the footer, gives the file its final name and returns its rows.
+    ///
+    /// # Errors
+    /// [`Error::Io`], for example a full disk; nothing is left behind then.
+    pub fn finish(mut self) -> Result<u64> {
+        let path = self.writer.inner().path().to_owned();
+        self.writer.finish().map_err(Error::parquet(&path))?;
+        self.writer.into_inner().map_err(Error::parquet(&path))?.finish()?;
+        Ok(self.rows)
+    }
+}

@@ -1,0 +1,26 @@
+//! The data-heavy half of smolchat-fast, without Python: raw Chinese text to batches of token ids.
+//!
+//! ```text
+//! raw files --sources--> rows --clean--> rows --dedup--> rows --split--> train / valid
+//!                                          |
+//!                                          +--words--> counts --tokenizer--> merge list
+//! tokenizer + train --stream--> batches
+//! ```
+//!
+//! Every stage is one module with one options struct, one report and one entry function; those that
+//! read and write files end in `_files` and hold a bounded number of rows. A [`job::Job`] carries the
+//! threads, the wish to stop and the progress of each.
+
+pub mod clean;
+pub mod dedup;
+mod error;
+pub mod io;
+pub mod job;
+pub mod sources;
+pub mod split;
+pub mod stream;
+pub mod text;
+pub mod tokenizer;
+pub mod words;
+
+pub use error::{Error, Place, Result};

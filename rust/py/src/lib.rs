@@ -1,0 +1,35 @@
+//! `smolchat_fast._core`: thin wrappers over `smolchat-core`, one file per stage.
+//!
+//! A wrapper converts its arguments, calls [`job::run`] and converts the result; whatever is longer
+//! belongs in the core.
+
+mod column;
+mod error;
+mod job;
+mod options;
+mod split;
+
+use pyo3::prelude::*;
+use pyo3::exceptions::PyValueError;
+use smolchat_core as core;
+
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::{default_options, split::split_files, version};
+}
+
+/// Version of the compiled core.
+#[pyfunction]
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// The defaults of an options struct as JSON text, by its name.
+#[pyfunction]
+fn default_options(name: &str) -> PyResult<String> {
+    match name {
+        "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
+        _ => Err(PyValueError::new_err(format!("no options struct is called {name:?}"))),
+    }
+}
