@@ -1,5 +1,8 @@
 from collections.abc import Callable, Sequence
 from os import PathLike
+from typing import Any
+
+import pyarrow as pa
 
 _Path = str | PathLike[str]
 _Progress = Callable[[str, int, int], object] | None
@@ -15,3 +18,16 @@ def split_files(
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
+def count_words(
+    columns: Sequence[Any], options: str, *, threads: int | None = None, progress: _Progress = None
+) -> pa.Table: ...
+def count_words_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def merge_word_counts(tables: Sequence[Any]) -> pa.Table: ...
+def cut_words(text: str, hmm: bool, user_dict: _Path | None = None) -> list[str]: ...
