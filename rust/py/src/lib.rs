@@ -8,6 +8,7 @@ mod error;
 mod job;
 mod options;
 mod split;
+mod tokenizer;
 mod words;
 
 use pyo3::prelude::*;
@@ -20,6 +21,7 @@ mod _core {
     use super::{
         default_options,
         split::split_files,
+        tokenizer::{build_tokenizer_from_files, build_tokenizer_from_texts, build_tokenizer_from_words},
         version,
         words::{count_words, count_words_files, cut_words, merge_word_counts},
     };
@@ -36,6 +38,7 @@ fn version() -> &'static str {
 fn default_options(name: &str) -> PyResult<String> {
     match name {
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
+        "TokenizerOptions" => options::to_json(&core::tokenizer::TokenizerOptions::default()),
         "WordOptions" => options::to_json(&core::words::WordOptions::default()),
         _ => Err(PyValueError::new_err(format!("no options struct is called {name:?}"))),
     }
