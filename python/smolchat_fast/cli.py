@@ -81,16 +81,16 @@ def _run(arguments: list[str]) -> int:
         elif (report := parse(name, rest)()) is not None:
             print(report)
         sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader of our output is gone (`| head`); nothing is left to say, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except USER_ERRORS as error:
         print(f"error: {_told(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped; nothing is half-written, the same command goes on", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output is gone (`| head`); nothing is left to say, not even at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return 0
 
 
