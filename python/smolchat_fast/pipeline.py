@@ -51,9 +51,13 @@ class RunReport:
     out: Path
     stages: list[Done] = field(default_factory=list)
 
-    def stage(self, name: str) -> Done | None:
-        """The stage of that name, or None if the recipe has no use for it."""
-        return next((done for done in self.stages if done.name == name), None)
+    def ran(self, name: str) -> bool:
+        """Whether the recipe had use for that stage."""
+        return any(done.name == name for done in self.stages)
+
+    def report(self, name: str) -> Any:
+        """What the stage of that name returned."""
+        return next(done.report for done in self.stages if done.name == name)
 
     @property
     def model(self) -> Path:
@@ -245,7 +249,7 @@ class _Run:
     def evaluate(self) -> None:
         """A card of the result, and one of the model before DPO to compare."""
         models = {"model": self.out / "model"}
-        if self.report.stage("dpo") is not None:
+        if self.report.ran("dpo"):
             models = {"before DPO": self.base} | models
         valid = self._rows("sft" if self._rows("sft").exists() else "pretrain", "valid")
         for name, model in models.items():
