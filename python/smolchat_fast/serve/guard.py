@@ -93,7 +93,7 @@ class Guard:
 
     def _knows(self, authorization: str) -> bool:
         scheme, _, key = authorization.partition(" ")
-        given = key.strip().encode()
+        given = key.strip().encode("latin-1")  # as headers are decoded: the bytes that were sent
         # All keys are compared, in constant time, so that the time tells nothing.
         known = [hmac.compare_digest(given, key) for key in self._keys]
         return scheme.lower() == "bearer" and any(known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from smolchat_fast.serve.options import SEEDS, Decoding
 from smolchat_fast.serve.problem import Problem
@@ -27,6 +27,15 @@ def _text_of(content: object) -> object:
     return "".join(texts)
 
 
+def _whole(text: str) -> str:
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("holds half of a surrogate pair, which is no character")
+    return text
+
+
+Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_whole)]
+
+
 def _list_of(stop: object) -> object:
     return [stop] if isinstance(stop, str) else stop
 
@@ -40,7 +49,7 @@ class ChatMessage(_Body):
     """A message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(_text_of), Field(max_length=MAX_TEXT)]
+    content: Annotated[Text, BeforeValidator(_text_of)]
 
 
 class StreamOptions(_Body):
@@ -137,4 +146,4 @@ UNSUPPORTED: dict[str, tuple[object, ...]] = {
 class LegacyRequest(_Body):
     """Body of `POST /api/chat`."""
 
-    input_txt: Annotated[str, Field(max_length=MAX_TEXT)]
+    input_txt: Text
