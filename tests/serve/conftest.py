@@ -55,8 +55,15 @@ def build_bot(scripted: ScriptedDecoder) -> Iterator[Callable[..., Chatbot]]:
 
     bots = []
 
-    def build(limits: Limits = Limits(), options: DecodeOptions = DecodeOptions()) -> Chatbot:
-        bot = Chatbot("parrot", Engine(scripted, limits), CharacterTokens(), options, options.decoding(Decoding()))
+    def build(limits: Limits | None = None, options: DecodeOptions | None = None) -> Chatbot:
+        options = options or DecodeOptions()
+        bot = Chatbot(
+            "parrot",
+            Engine(scripted, limits or Limits()),
+            CharacterTokens(),
+            options,
+            options.decoding(Decoding()),
+        )
         bots.append(bot)
         return bot
 

@@ -155,7 +155,9 @@ def test_faults_are_told_in_openais_shape(client: httpx.Client) -> None:
         assert response.status_code == status, (fields, response.text)
         error = response.json()["error"]
         assert set(error) == {"message", "type", "param", "code"}
-        assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", code, param), fields
+        assert (error["type"], error["code"], error["param"]) == ("invalid_request_error", code, param), (
+            fields
+        )
         assert error["message"]
 
 
@@ -182,7 +184,18 @@ JSON = st.recursive(
     max_leaves=6,
 )
 FIELDS = st.sampled_from(
-    ["messages", "model", "stream", "stream_options", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop"]
+    [
+        "messages",
+        "model",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "temperature",
+        "top_p",
+        "top_k",
+        "seed",
+        "stop",
+    ]
 )
 
 
@@ -211,7 +224,14 @@ def test_content_parts_and_developer_messages_are_read(client: httpx.Client) -> 
 
 
 def test_earlier_turns_reach_a_model_trained_for_them(build_bot: BuildBot) -> None:
-    turns = [("system", "系统"), ("user", "一"), ("assistant", "二"), ("user", "三"), ("assistant", "四"), ("user", "五")]
+    turns = [
+        ("system", "系统"),
+        ("user", "一"),
+        ("assistant", "二"),
+        ("user", "三"),
+        ("assistant", "四"),
+        ("user", "五"),
+    ]
     messages = [{"role": role, "content": text} for role, text in turns]
     expected = {0: ("五", "5"), 1: ("系统|三|四|五", "2"), 2: ("系统|一|二|三|四|五", None)}
     for history_turns, (text, dropped) in expected.items():
@@ -249,7 +269,12 @@ def test_unknown_paths_and_methods(client: httpx.Client) -> None:
 def test_a_key_is_asked_for_where_one_is_set(build_bot: BuildBot) -> None:
     with serving(build_bot(), ["geheim", "密钥"]) as client:
         for path, kind in ((CHAT, body("a")), ("/api/chat", {"input_txt": "a"})):
-            for header in ({}, {"authorization": "Bearer wrong"}, {"authorization": "geheim"}, {"authorization": "Bearer"}):
+            for header in (
+                {},
+                {"authorization": "Bearer wrong"},
+                {"authorization": "geheim"},
+                {"authorization": "Bearer"},
+            ):
                 response = client.post(path, json=kind, headers=header)
                 assert response.status_code == 401
                 assert response.headers["www-authenticate"] == "Bearer"
@@ -289,7 +314,9 @@ def test_a_slow_body_is_given_up(client: httpx.Client, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_a_client_that_leaves_ends_its_answer(build_bot: BuildBot, scripted: ScriptedDecoder, stream: bool) -> None:
+def test_a_client_that_leaves_ends_its_answer(
+    build_bot: BuildBot, scripted: ScriptedDecoder, stream: bool
+) -> None:
     scripted.step_s = 0.01
     bot = build_bot(Limits(max_running=1))
     with serving(bot) as client:
@@ -337,7 +364,9 @@ def test_a_busy_server_says_when_to_come_back(build_bot: BuildBot, scripted: Scr
         assert "".join(running) == "a"
 
 
-def test_time_limits_have_their_status_and_a_frame_in_streams(build_bot: BuildBot, scripted: ScriptedDecoder) -> None:
+def test_time_limits_have_their_status_and_a_frame_in_streams(
+    build_bot: BuildBot, scripted: ScriptedDecoder
+) -> None:
     scripted.step_s = 0.02
     with serving(build_bot(Limits(max_running=1, queue_timeout_s=0.1, timeout_s=0.4))) as client:
         with client.stream("POST", CHAT, json=body("长" * 400, stream=True)) as running:
@@ -365,5 +394,7 @@ def test_the_page_is_whole_in_itself(client: httpx.Client) -> None:
     assert response.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in response.headers["content-security-policy"]
     assert response.headers["content-security-policy"].count("'sha256-") == 2
-    assert not re.search(r"(src|href)=\"(?!data:)|https?://|@import|innerHTML|\son\w+=|\sstyle=", response.text)
+    assert not re.search(
+        r"(src|href)=\"(?!data:)|https?://|@import|innerHTML|\son\w+=|\sstyle=", response.text
+    )
     assert len(response.content) < 20_000

@@ -23,6 +23,8 @@ from smolchat_fast.serve.engine import Engine, Limits
 from smolchat_fast.serve.loading import LoadedModel, load
 from smolchat_fast.serve.options import SAMPLE, DecodeOptions, Decoding
 
+UNLIMITED = Limits()
+
 
 def questions(count: int) -> list[str]:
     draw = random.Random(1)
@@ -38,7 +40,9 @@ def generated(folder: Path, texts: list[str], **options: object) -> list[str]:
     return answers
 
 
-def submit_all(loaded: LoadedModel, texts: list[str], decoding: Decoding, limits: Limits = Limits()) -> list[str]:
+def submit_all(
+    loaded: LoadedModel, texts: list[str], decoding: Decoding, limits: Limits = UNLIMITED
+) -> list[str]:
     engine = Engine(loaded.decoder, limits)
     try:
         answers = [engine.submit(loaded.tokens.ended(loaded.tokens.encode(text)), decoding) for text in texts]
@@ -70,7 +74,7 @@ def test_answers_equal_generate_while_others_are_served(
 def test_a_sampled_answer_depends_on_its_seed_and_not_on_its_neighbours(loaded: LoadedModel) -> None:
     def ask(seed: int, neighbours: int) -> str:
         decoding = Decoding(max_new_tokens=16, temperature=1.0, top_k=20, top_p=0.95, seed=seed)
-        return submit_all(loaded, ["你好吗"] + questions(neighbours), decoding)[0]
+        return submit_all(loaded, ["你好吗", *questions(neighbours)], decoding)[0]
 
     assert ask(1, 0) == ask(1, 6)
     assert len({ask(seed, 0) for seed in range(4)}) > 1
@@ -211,12 +215,23 @@ def drop_weight(folder: Path) -> None:
         (lambda folder: (folder / "config.json").unlink(), "is no model folder, config.json is missing"),
         (spoil_config, "is not JSON"),
         (other_kind, "model_type is 'gpt2'"),
-        (lambda folder: (folder / "model.safetensors").rename(folder / "model.bin"), r"holds no \*.safetensors"),
+        (
+            lambda folder: (folder / "model.safetensors").rename(folder / "model.bin"),
+            r"holds no \*.safetensors",
+        ),
         (lambda folder: (folder / "tokenizer.json").unlink(), "holds no tokenizer.json"),
         (cut_weights, "the model cannot be loaded"),
         (drop_weight, "1 weights are missing, decoder.final_layer_norm.weight"),
     ],
-    ids=["no config", "broken config", "other model", "no safetensors", "no tokenizer", "cut weights", "no weight"],
+    ids=[
+        "no config",
+        "broken config",
+        "other model",
+        "no safetensors",
+        "no tokenizer",
+        "cut weights",
+        "no weight",
+    ],
 )
 def test_a_folder_that_is_no_model_gives_one_clear_error(tmp_path: Path, spoil: object, message: str) -> None:
     folder = tmp_path / "model"

@@ -59,11 +59,16 @@ def test_commands_and_mistakes_are_told_apart(build_bot: BuildBot) -> None:
 
 def test_earlier_turns_are_shown_to_the_model_until_cleared(build_bot: BuildBot) -> None:
     bot = build_bot(options=DecodeOptions(history_turns=1))
-    assert talk(bot, "一", "二", "三", "/clear", "四", EOFError).split("\x1b")[0] == "一\n一|一|二\n二|一|一|二|三\n"
+    assert (
+        talk(bot, "一", "二", "三", "/clear", "四", EOFError).split("\x1b")[0]
+        == "一\n一|一|二\n二|一|一|二|三\n"
+    )
     assert talk(build_bot(), "一", "二", EOFError) == "一\n二\n"
 
 
-def test_ctrl_c_stops_an_answer_and_a_second_one_leaves(build_bot: BuildBot, scripted: ScriptedDecoder) -> None:
+def test_ctrl_c_stops_an_answer_and_a_second_one_leaves(
+    build_bot: BuildBot, scripted: ScriptedDecoder
+) -> None:
     scripted.step_s = 0.01
     bot = build_bot()
 
@@ -117,7 +122,9 @@ def call(function: str, folder: Path, **options: object) -> list[str]:
 
 def test_a_piped_process_writes_answers_and_nothing_else(model_folder: Path) -> None:
     command = call("chat", model_folder, max_new_tokens=8)
-    done = subprocess.run(command, input="你好\n\n你好\n".encode(), capture_output=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, input="你好\n\n你好\n".encode(), capture_output=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr.decode()
     first, empty, second, end = done.stdout.decode().split("\n")
     assert first == second != ""
@@ -152,7 +159,9 @@ def test_other_addresses_need_a_key(model_folder: Path, monkeypatch: pytest.Monk
             run(model_folder, ServeOptions(host=host))
 
 
-def test_keys_come_from_the_environment_and_a_private_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_come_from_the_environment_and_a_private_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SMOLCHAT_API_KEY", " one ")
     path = tmp_path / "keys"
     path.write_text("two\n\n three \n")

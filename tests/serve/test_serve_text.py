@@ -31,7 +31,10 @@ def test_pieces_joined_are_the_text_and_hold_no_broken_character(text: str) -> N
     assert not any("\ufffd" in piece for piece in pieces)
 
 
-@given(st.text("你好🎉ab", max_size=12), st.lists(st.text("你好🎉ab", min_size=1, max_size=4), min_size=1, max_size=3))
+@given(
+    st.text("你好🎉ab", max_size=12),
+    st.lists(st.text("你好🎉ab", min_size=1, max_size=4), min_size=1, max_size=3),
+)
 def test_a_stop_string_ends_the_text_before_its_first_place(text: str, stops: list[str]) -> None:
     places = [text.find(stop) for stop in stops if stop in text]
     pieces = stream(TOKENS.encode(text), tuple(stops))

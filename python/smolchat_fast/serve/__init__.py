@@ -15,7 +15,6 @@ from smolchat_fast.serve.options import ChatOptions, DecodeOptions, OptionError,
 __all__ = ["ChatOptions", "DecodeOptions", "OptionError", "ServeOptions", "chat", "serve"]
 
 
-
 def chat(model: Path, options: ChatOptions = ChatOptions()) -> None:
     """Talk to a model in the terminal.
 

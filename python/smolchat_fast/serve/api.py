@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from smolchat_fast import __version__
 from smolchat_fast.serve import page, problem
 from smolchat_fast.serve.answer import Answer
-from smolchat_fast.serve.events import EventStream, watched, event
+from smolchat_fast.serve.events import EventStream, event, watched
 from smolchat_fast.serve.guard import Guard
 from smolchat_fast.serve.problem import Problem
 from smolchat_fast.serve.schema import ChatRequest, LegacyRequest
@@ -37,9 +37,7 @@ def build_app(bot: Chatbot, keys: Sequence[str] = ()) -> ASGIApp:
         await asyncio.to_thread(bot.engine.close)
 
     # The framework's own documentation pages load scripts from elsewhere.
-    app = FastAPI(
-        title="smolchat-fast", version=__version__, lifespan=closing, docs_url=None, redoc_url=None
-    )
+    app = FastAPI(title="smolchat-fast", version=__version__, lifespan=closing, docs_url=None, redoc_url=None)
     problem.install(app)
     _add_general(app, bot)
     _add_chat(app, bot)
@@ -72,7 +70,9 @@ def _add_general(app: FastAPI, bot: Chatbot) -> None:
     async def model_by_name(name: str) -> dict[str, Any]:
         """The one model, by its name."""
         if name != bot.name:
-            raise Problem(404, f"no model is called {name!r}; this server has {bot.name!r}", "model_not_found")
+            raise Problem(
+                404, f"no model is called {name!r}; this server has {bot.name!r}", "model_not_found"
+            )
         return model
 
 
@@ -148,7 +148,9 @@ class _Completion:
             yield self._chunk({"content": piece}, **usage)
         yield self._chunk({}, self._reason(), **usage)
         if include_usage:
-            yield event({**self._head, "object": "chat.completion.chunk", "choices": [], "usage": self._usage()})
+            yield event(
+                {**self._head, "object": "chat.completion.chunk", "choices": [], "usage": self._usage()}
+            )
 
     def _chunk(self, delta: dict[str, str], reason: str | None = None, **usage: None) -> bytes:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}

@@ -9,6 +9,7 @@ import inspect
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from transformers import LogitsProcessorList, T5ForConditionalGeneration
@@ -82,7 +83,7 @@ class T5Decoder:
         )
         scores = out.logits[:, -1].float()  # [1, V]
         if row.rules:
-            scores = row.rules(torch.tensor([row.ids]), scores)
+            scores = row.rules(torch.LongTensor([row.ids]), cast(torch.FloatTensor, scores))
         if row.random is None:
             token = int(scores.argmax())
         else:

@@ -84,8 +84,8 @@ class Engine(Generic[Row]):
         limits: What it takes on; beyond that, `submit` refuses.
     """
 
-    def __init__(self, decoder: Decoder[Row], limits: Limits = Limits()) -> None:
-        self._decoder, self._limits = decoder, limits
+    def __init__(self, decoder: Decoder[Row], limits: Limits | None = None) -> None:
+        self._decoder, self._limits = decoder, limits or Limits()
         self._waiting: deque[_Job[Row]] = deque()
         self._running: list[_Job[Row]] = []
         self._work = threading.Condition()
@@ -175,7 +175,9 @@ class Engine(Generic[Row]):
                 job.answer.fail(DeadlineError(f"the request ran longer than {limits.timeout_s:g} s"))
             elif job.row is None and now - job.arrived > limits.queue_timeout_s:
                 self._remove(job)
-                job.answer.fail(QueueTimeoutError(f"the request waited longer than {limits.queue_timeout_s:g} s"))
+                job.answer.fail(
+                    QueueTimeoutError(f"the request waited longer than {limits.queue_timeout_s:g} s")
+                )
 
     def _admit(self) -> None:
         # One a turn: encoding holds up the answers under way.

@@ -80,7 +80,11 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             raise Problem(403, f"pages of {origin} may not ask this server", "origin_not_allowed")
-        if self._keys and scope["path"] not in OPEN_PATHS and not self._knows(headers.get("authorization", "")):
+        if (
+            self._keys
+            and scope["path"] not in OPEN_PATHS
+            and not self._knows(headers.get("authorization", ""))
+        ):
             raise Problem(
                 401,
                 "a key is needed: send the header 'Authorization: Bearer KEY'",
@@ -110,7 +114,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _too_large() -> Problem:
-    return Problem(413, f"the body is over {MAX_BODY:,} bytes", "request_too_large", headers={"Connection": "close"})
+    return Problem(
+        413, f"the body is over {MAX_BODY:,} bytes", "request_too_large", headers={"Connection": "close"}
+    )
 
 
 async def _read_in_time(receive: Receive) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -49,13 +49,15 @@ def load(folder: Path, *, threads: int | None = None) -> LoadedModel:
     """
     _check_folder(folder)
     try:
-        model, info = T5ForConditionalGeneration.from_pretrained(
+        # The library's types know nothing of the pair that `output_loading_info` gives.
+        opened: Any = T5ForConditionalGeneration.from_pretrained(
             folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"{folder}: the model cannot be loaded: {reason}") from error
+    model, info = cast("tuple[T5ForConditionalGeneration, dict[str, Any]]", opened)
     if missing := sorted(info["missing_keys"]):
         # The library fills such weights with noise and goes on.
         raise DataError(f"{folder}: {len(missing)} weights are missing, {missing[0]} among them")
@@ -80,7 +82,9 @@ def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         unfinished = folder.with_name(folder.name + ".partial") / "checkpoints"
         hint = (
-            f" Its training is not finished; a checkpoint in {unfinished} can be used." if unfinished.is_dir() else ""
+            f" Its training is not finished; a checkpoint in {unfinished} can be used."
+            if unfinished.is_dir()
+            else ""
         )
         raise DataError(f"{folder}: no such model folder.{hint}")
     config = _read_config(folder)
@@ -88,9 +92,13 @@ def _check_folder(folder: Path) -> None:
     if kind != "t5":
         raise DataError(f"{folder}/config.json: model_type is {kind!r}, but only 't5' can answer here")
     if not list(folder.glob("*.safetensors")):
-        raise DataError(f"{folder}: holds no *.safetensors. Other weight files can run code and are not opened.")
+        raise DataError(
+            f"{folder}: holds no *.safetensors. Other weight files can run code and are not opened."
+        )
     if not any((folder / name).exists() for name in ("tokenizer.json", "spiece.model")):
-        raise DataError(f"{folder}: holds no tokenizer.json. Put the tokenizer's files into the model folder.")
+        raise DataError(
+            f"{folder}: holds no tokenizer.json. Put the tokenizer's files into the model folder."
+        )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -99,7 +107,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
         config = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         if (folder / "adapter_config.json").exists():
-            raise DataError(f"{folder}: holds an adapter, no model. `smolchat-fast merge` makes one.") from None
+            raise DataError(
+                f"{folder}: holds an adapter, no model. `smolchat-fast merge` makes one."
+            ) from None
         raise DataError(f"{folder}: is no model folder, config.json is missing") from None
     except ValueError as error:
         raise DataError(f"{path}: is not JSON: {error}") from error
@@ -111,7 +121,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _check_tokenizer(folder: Path, model: T5ForConditionalGeneration, size: int) -> None:
     rows = model.get_input_embeddings().weight.shape[0]
     if size > rows:
-        raise DataError(f"{folder}: the tokenizer has {size:,} tokens, the model {rows:,}. They do not belong together.")
+        raise DataError(
+            f"{folder}: the tokenizer has {size:,} tokens, the model {rows:,}. They do not belong together."
+        )
     if model.config.decoder_start_token_id is None:
         raise DataError(f"{folder}/config.json: decoder_start_token_id is missing")
     if not end_ids(model):

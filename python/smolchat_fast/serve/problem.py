@@ -53,9 +53,7 @@ class Problem(Exception):
 
     def body(self) -> dict[str, dict[str, str | None]]:
         """OpenAI's error object."""
-        return {
-            "error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
-        }
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
 
     def response(self, path: str = "") -> JSONResponse:
         """The HTTP answer; `/api/chat` keeps the `detail` that its clients read."""
@@ -109,7 +107,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(PromptTooLongError)
     async def too_long(request: Request, error: PromptTooLongError) -> JSONResponse:
-        return Problem(400, str(error), "context_length_exceeded", param="messages").response(request.url.path)
+        return Problem(400, str(error), "context_length_exceeded", param="messages").response(
+            request.url.path
+        )
 
     @app.exception_handler(OptionError)
     async def option(request: Request, error: OptionError) -> JSONResponse:

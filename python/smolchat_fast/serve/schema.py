@@ -22,7 +22,9 @@ def _text_of(content: object) -> object:
     texts = []
     for part in content:
         if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise ValueError('only {"type": "text", "text": ...} parts can be read; this model has no eyes or ears')
+            raise ValueError(
+                'only {"type": "text", "text": ...} parts can be read; this model has no eyes or ears'
+            )
         texts.append(part["text"])
     return "".join(texts)
 
@@ -113,14 +115,21 @@ class ChatRequest(_Body):
         """
         if self.model is not None and self.model != model:
             raise Problem(
-                404, f"no model is called {self.model!r}; this server has {model!r}", "model_not_found", param="model"
+                404,
+                f"no model is called {self.model!r}; this server has {model!r}",
+                "model_not_found",
+                param="model",
             )
         if self.stream_options is not None and not self.stream:
-            raise Problem(400, "stream_options: only with stream: true", "invalid_value", param="stream_options")
+            raise Problem(
+                400, "stream_options: only with stream: true", "invalid_value", param="stream_options"
+            )
         extra = self.model_extra or {}
         for name in extra.keys() & UNSUPPORTED.keys():
             if extra[name] is not None and extra[name] not in UNSUPPORTED[name]:
-                raise Problem(400, f"{name}: is not supported by this server", "unsupported_parameter", param=name)
+                raise Problem(
+                    400, f"{name}: is not supported by this server", "unsupported_parameter", param=name
+                )
         return sorted(name for name, value in extra.items() if value is not None and name not in UNSUPPORTED)
 
 

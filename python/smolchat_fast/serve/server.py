@@ -52,7 +52,9 @@ def run(model: Path, options: ServeOptions) -> None:
             options,
             options.decoding(loaded.decoding),
         )
-        print(greeting(f"{loaded}, {peak_mb():,.0f} MiB in all", bot.name, listener, options, keys), flush=True)
+        print(
+            greeting(f"{loaded}, {peak_mb():,.0f} MiB in all", bot.name, listener, options, keys), flush=True
+        )
         _log_to_stderr()
         config = uvicorn.Config(
             build_app(bot, keys),
@@ -103,7 +105,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(256)
     except OSError as error:
         listener.close()
-        raise OSError(f"cannot listen on {host} port {port}: {error.strerror or error}. Use another --port.") from error
+        raise OSError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}. Use another --port."
+        ) from error
     return listener
 
 

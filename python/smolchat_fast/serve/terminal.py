@@ -39,7 +39,9 @@ def run(model: Path, options: ChatOptions) -> None:
     bot = Chatbot(loaded.name, engine, loaded.tokens, options, options.decoding(loaded.decoding))
     try:
         if sys.stdin.isatty() and sys.stdout.isatty():
-            turns = "each question stands alone" if not options.history_turns else "earlier turns are remembered"
+            turns = (
+                "each question stands alone" if not options.history_turns else "earlier turns are remembered"
+            )
             print(f"{loaded}\n/help for help; {turns}", flush=True)
             editor: PromptSession[str] = PromptSession(history=_history(options))
             converse(Session(bot), lambda: editor.prompt("> "), sys.stdout)
@@ -78,7 +80,9 @@ def converse(session: Session, ask: Callable[[], str], out: IO[str]) -> None:
             session.clear()
             print("\x1b[2J\x1b[H", end="", file=out, flush=True)
         elif typed.startswith("/") and not typed.startswith("//"):
-            print(f"no command {typed.split()[0]}; /help lists them, // asks a question with a slash", file=out)
+            print(
+                f"no command {typed.split()[0]}; /help lists them, // asks a question with a slash", file=out
+            )
         elif typed:
             stopped = _answer(session, typed[1:] if typed.startswith("//") else typed, out)
 

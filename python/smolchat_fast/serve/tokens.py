@@ -39,6 +39,7 @@ class Tokens:
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, without special tokens."""
         with self._lock:
-            return self._tokenizer.decode(
+            text = self._tokenizer.decode(
                 list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
+        return "".join(text)
