@@ -1,4 +1,4 @@
-"""Texts to padded tensors: what generation, preference training and evaluation share."""
+"""Texts to padded tensors and labels to losses: what generation, preferences and evaluation share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100
@@ -60,6 +61,22 @@ def shifted_right(labels: Tensor, start_id: int, pad_id: int) -> Tensor:
     """
     start = labels.new_full((len(labels), 1), start_id)
     return torch.cat([start, labels[:, :-1].masked_fill(labels[:, :-1] == IGNORED, pad_id)], dim=1)
+
+
+def label_nats(logits: Tensor, labels: Tensor) -> Tensor:
+    """Negative log-probability of each label.
+
+    Args:
+        logits: [B, T, V].
+        labels: int64 [B, T], -100 where nothing is to be said.
+    Returns:
+        float32 [B, T], 0 where nothing is to be said.
+    """
+    # Flat: cross_entropy over a transposed [B, V, T] is five times slower on a CPU.
+    nats = functional.cross_entropy(
+        logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return nats.view_as(labels)
 
 
 def batches_by_length(lengths: Sequence[int], batch_rows: int) -> Iterator[list[int]]:

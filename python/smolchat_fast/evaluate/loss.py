@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from smolchat_fast.encode import IGNORED, batches_by_length, encode, pad, pad_sources, shifted_right
+from smolchat_fast.encode import IGNORED, batches_by_length, encode, label_nats, pad, pad_sources, shifted_right
 from smolchat_fast.evaluate.card import LossScore
 from smolchat_fast.evaluate.options import EvaluateOptions
 from smolchat_fast.progress import Progress, ignore
@@ -70,5 +69,4 @@ def _row_nats(model: PreTrainedModel, sources: list[list[int]], labels: torch.Te
         decoder_input_ids=shifted_right(labels, config.decoder_start_token_id, config.pad_token_id),
         use_cache=False,
     ).logits  # [B, T, V]
-    nll = functional.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
-    return nll.double().sum(1).tolist()
+    return label_nats(logits, labels).double().sum(1).tolist()

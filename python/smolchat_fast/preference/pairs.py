@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
-from smolchat_fast.encode import IGNORED, batches_by_length, encode, pad, pad_sources, shifted_right
+from smolchat_fast.encode import IGNORED, batches_by_length, encode, label_nats, pad, pad_sources, shifted_right
 from smolchat_fast.errors import DataError
 from smolchat_fast.rows import read_texts
 
@@ -92,8 +91,7 @@ def answer_log_probs(model: PreTrainedModel, batch: Mapping[str, Tensor], wrappe
         decoder_input_ids=shifted_right(labels, model.config.decoder_start_token_id, model.config.pad_token_id),
         use_cache=False,
     ).logits  # [2 B, T, V]
-    nll = functional.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
-    return -nll.sum(1)
+    return -label_nats(logits, labels).sum(1)
 
 
 @torch.inference_mode()
