@@ -1,11 +1,32 @@
 from collections.abc import Callable, Sequence
 from os import PathLike
+from typing import Any
+
+import pyarrow as pa
 
 _Path = str | PathLike[str]
 _Progress = Callable[[str, int, int], object] | None
 
 def version() -> str: ...
 def default_options(name: str) -> str: ...
+def find_duplicates(
+    data: Any,
+    options: str,
+    *,
+    against: Any | None = None,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> tuple[pa.Int64Array, pa.RecordBatch]: ...
+def deduplicate_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    removed: _Path | None = None,
+    against: Sequence[_Path] = ...,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
 def split_files(
     inputs: Sequence[_Path],
     train: _Path,

@@ -4,6 +4,7 @@
 //! belongs in the core.
 
 mod column;
+mod dedup;
 mod error;
 mod job;
 mod options;
@@ -16,7 +17,11 @@ use smolchat_core as core;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::{default_options, split::split_files, version};
+    use super::{default_options, version};
+    #[pymodule_export]
+    use super::dedup::{deduplicate_files, find_duplicates};
+    #[pymodule_export]
+    use super::split::split_files;
 }
 
 /// Version of the compiled core.
@@ -29,6 +34,7 @@ fn version() -> &'static str {
 #[pyfunction]
 fn default_options(name: &str) -> PyResult<String> {
     match name {
+        "DedupOptions" => options::to_json(&core::dedup::DedupOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
         _ => Err(PyValueError::new_err(format!("no options struct is called {name:?}"))),
     }
