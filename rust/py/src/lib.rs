@@ -7,6 +7,7 @@ mod column;
 mod error;
 mod job;
 mod options;
+mod sources;
 mod split;
 
 use pyo3::prelude::*;
@@ -15,6 +16,8 @@ use smolchat_core as core;
 
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::sources::read_files;
     #[pymodule_export]
     use super::{default_options, split::split_files, version};
 }
@@ -29,6 +32,7 @@ fn version() -> &'static str {
 #[pyfunction]
 fn default_options(name: &str) -> PyResult<String> {
     match name {
+        "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
         _ => Err(PyValueError::new_err(format!("no options struct is called {name:?}"))),
     }

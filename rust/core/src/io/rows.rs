@@ -141,7 +141,7 @@ fn next_parsed(file: &mut RawFile) -> Result<Option<RecordBatch>> {
         Some(bad) => Err(Error::Record {
             path: file.plan().path.to_path_buf(),
             place: Place::Line(bad.line),
-            problem: format!("{}; read this file with `sources read` first, which counts such records and goes on", bad.problem()),
+            problem: format!("{}; read this file with the command `sources` first, which counts such records and goes on", bad.problem()),
         }),
     }
 }

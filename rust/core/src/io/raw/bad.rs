@@ -67,6 +67,7 @@ impl Serialize for Reason {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct BadRecord {
     /// Line of its file where it begins (row for Parquet), counted from 1.
+    #[serde(rename = "number")]
     pub line: u64,
     /// Why it was left out.
     pub reason: Reason,
