@@ -27,6 +27,14 @@ def deduplicate_files(
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
+def read_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
 def split_files(
     inputs: Sequence[_Path],
     train: _Path,

@@ -8,6 +8,7 @@ mod dedup;
 mod error;
 mod job;
 mod options;
+mod sources;
 mod split;
 
 use pyo3::prelude::*;
@@ -20,6 +21,8 @@ mod _core {
     use super::{default_options, version};
     #[pymodule_export]
     use super::dedup::{deduplicate_files, find_duplicates};
+    #[pymodule_export]
+    use super::sources::read_files;
     #[pymodule_export]
     use super::split::split_files;
 }
@@ -35,6 +38,7 @@ fn version() -> &'static str {
 fn default_options(name: &str) -> PyResult<String> {
     match name {
         "DedupOptions" => options::to_json(&core::dedup::DedupOptions::default()),
+        "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
         _ => Err(PyValueError::new_err(format!("no options struct is called {name:?}"))),
     }

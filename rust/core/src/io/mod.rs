@@ -2,6 +2,7 @@
 
 mod output; // partial file -> final name
 mod parquet; // batches -> Parquet file
+pub mod raw; // files of any format -> rows
 mod rows; // row files -> batches
 
 pub use output::Output;
