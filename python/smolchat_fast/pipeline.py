@@ -295,10 +295,11 @@ class _Run:
         done = Done(name, report, manifest["seconds"], manifest["peak_mb"], skipped)
         self.report.stages.append(done)
         told = f"{done.seconds:.1f} s" if not skipped else "done before"
-        self.tell(f"{name:<19} {_first_line(report)}   ({told})")
+        self.tell(f"{name:<19} {first_line(report)}   ({told})")
 
 
-def _first_line(report: Any) -> str:
+def first_line(report: Any) -> str:
+    """The first line of what a report tells people."""
     if isinstance(report, dict):
         return ", ".join(f"{value:,} {key}" for key, value in report.items() if isinstance(value, int))
     return str(report).split("\n", 1)[0]

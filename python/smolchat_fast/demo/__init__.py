@@ -74,7 +74,7 @@ def demo(
     recipe = seeded(read_recipe(Path("demo")), seed)
     tell = tell or (lambda _: None)
     run = run_recipe(recipe, out, threads=threads, overwrite=overwrite, tell=tell, progress=progress)
-    planted = check_planted(out, {name: run.report(f"sources {name}").bad_rows for name in ("pretrain", "sft")})
+    planted = check_planted(out, {name: run.report(f"sources {name}").bad for name in ("pretrain", "sft")})
     missed = missed_checks(recipe.check, run, planted)
     report = DemoReport(run, planted, ask(run.model, QUESTIONS), missed)
     (out / "demo.json").write_text(_json(report) + "\n", "utf-8")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from unicodedata import east_asian_width
 
 from smolchat_fast.demo.planted import Planted
 from smolchat_fast.evaluate import Card
-from smolchat_fast.pipeline import Done, RunReport
+from smolchat_fast.pipeline import Done, RunReport, first_line
 
 SETS = {
     "A": "fact and phrasing never stood together",
@@ -30,8 +31,7 @@ def stages_table(run: RunReport) -> str:
 def _stage_line(done: Done) -> list[str]:
     rows = [getattr(done.report, name, None) for name in ("rows_in", "rows_out")]
     counts = [f"{count:,}" if isinstance(count, int) else "" for count in rows]
-    told = getattr(done.report, "short", str(done.report).split("\n", 1)[0])
-    return [done.name, *counts, told[:64], f"{done.seconds:.1f}", f"{done.peak_mb:,.0f}"]
+    return [done.name, *counts, first_line(done.report), f"{done.seconds:.1f}", f"{done.peak_mb:,.0f}"]
 
 
 def planted_table(planted: Sequence[Planted]) -> str:
@@ -56,8 +56,6 @@ def answers_table(before: Card, after: Card) -> str:
 
 def loss_lines(metrics: Path, lines: int = 8) -> str:
     """The loss curve of a training in a few bars."""
-    import json
-
     rows = [json.loads(line) for line in metrics.read_text("utf-8").splitlines()]
     rows = [row for row in rows if row.get("valid_loss") is not None]
     if not rows:
