@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -149,3 +150,14 @@ def wait_until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
     while not holds():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.005)
+
+
+def call(function: str, folder: Path, **options: object) -> list[str]:
+    """A command line that calls `chat` or `serve` on a model folder."""
+    kind = {"chat": "ChatOptions", "serve": "ServeOptions"}[function]
+    code = (
+        "import sys, pathlib\n"
+        f"from smolchat_fast.serve import {function}, {kind}\n"
+        f"{function}(pathlib.Path(sys.argv[1]), {kind}(**{options!r}))\n"
+    )
+    return [sys.executable, "-c", code, str(folder)]

@@ -199,7 +199,7 @@ FIELDS = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(fields=st.dictionaries(FIELDS | st.text(max_size=6), JSON, max_size=4))
 def test_no_body_makes_the_server_fail(client: httpx.Client, fields: dict[str, Any]) -> None:
     response = client.post(CHAT, content=json.dumps({**body("你好"), **fields}).encode())

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
-import os
-import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-from serve_fixtures import ScriptedDecoder, wait_until
+from serve_fixtures import ScriptedDecoder, call, wait_until
 
 from smolchat_fast.errors import DataError
-from smolchat_fast.serve.options import DecodeOptions, ServeOptions
-from smolchat_fast.serve.server import listen, read_keys, run
+from smolchat_fast.serve.options import DecodeOptions
 from smolchat_fast.serve.session import Chatbot, Session
 from smolchat_fast.serve.terminal import answer_lines, converse
 
@@ -110,16 +104,6 @@ def test_a_line_that_cannot_be_asked_names_its_number(build_bot: BuildBot) -> No
         answer_lines(Session(bot), io.BytesIO(b"abcdef"), io.StringIO())
 
 
-def call(function: str, folder: Path, **options: object) -> list[str]:
-    kind = {"chat": "ChatOptions", "serve": "ServeOptions"}[function]
-    code = (
-        "import sys, pathlib\n"
-        f"from smolchat_fast.serve import {function}, {kind}\n"
-        f"{function}(pathlib.Path(sys.argv[1]), {kind}(**{options!r}))\n"
-    )
-    return [sys.executable, "-c", code, str(folder)]
-
-
 def test_a_piped_process_writes_answers_and_nothing_else(model_folder: Path) -> None:
     command = call("chat", model_folder, max_new_tokens=8)
     done = subprocess.run(
@@ -130,55 +114,3 @@ def test_a_piped_process_writes_answers_and_nothing_else(model_folder: Path) -> 
     assert first == second != ""
     assert empty == end == ""
     assert done.stderr == b""
-
-
-def test_a_server_process_greets_with_a_curl_that_works_and_ends_well_when_told(model_folder: Path) -> None:
-    environment = {name: value for name, value in os.environ.items() if name != "SMOLCHAT_API_KEY"}
-    command = call("serve", model_folder, port=0, max_new_tokens=8, model_name="小")
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=environment
-    ) as process:
-        assert process.stdout
-        assert process.stderr
-        model, address, curl = (process.stdout.readline() for _ in range(3))
-        assert "M parameters" in model
-        assert "/v1  (model 小; chat page: http://127.0.0.1:" in address
-        url, body = curl.split()[1], curl[curl.index(" -d ") + 4 :].strip().strip("'")
-        with httpx.Client(trust_env=False, timeout=30) as client:
-            answer = client.post(url, json=json.loads(body)).json()
-        assert answer["choices"][0]["finish_reason"] in {"stop", "length"}
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-        assert "POST /v1/chat/completions 200" in process.stderr.read()
-
-
-def test_other_addresses_need_a_key(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SMOLCHAT_API_KEY", raising=False)
-    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
-        with pytest.raises(ValueError, match="a key is needed"):
-            run(model_folder, ServeOptions(host=host))
-
-
-def test_keys_come_from_the_environment_and_a_private_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SMOLCHAT_API_KEY", " one ")
-    path = tmp_path / "keys"
-    path.write_text("two\n\n three \n")
-    path.chmod(0o644)
-    options = ServeOptions(api_key_file=path)
-    with pytest.raises(ValueError, match="chmod 600"):
-        read_keys(options)
-    path.chmod(0o600)
-    assert read_keys(options) == ["one", "two", "three"]
-    path.write_text("\n")
-    with pytest.raises(ValueError, match="holds no key"):
-        read_keys(options)
-    assert not any("api_key" in name and "file" not in name for name in ServeOptions.__dataclass_fields__)
-
-
-def test_a_taken_port_is_one_clear_error() -> None:
-    with listen("127.0.0.1", 0) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}"):
-            listen("127.0.0.1", port)

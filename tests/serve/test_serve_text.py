@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from serve_fixtures import build_tokenizer
 
@@ -23,6 +23,7 @@ def stream(ids: list[int], stop: tuple[str, ...] = ()) -> list[str]:
     return [*pieces, text.flush()]
 
 
+@settings(max_examples=60)
 @given(st.text())
 def test_pieces_joined_are_the_text_and_hold_no_broken_character(text: str) -> None:
     text = TOKENS.decode(TOKENS.encode(text.replace("\ufffd", "")))

@@ -167,7 +167,9 @@ class Engine(Generic[Row]):
     def _leave(self) -> None:
         """Let go of requests whose reader left or whose time is up, waiting or running."""
         now, limits = time.monotonic(), self._limits
-        for job in [*self._waiting, *self._running]:
+        with self._work:
+            jobs = [*self._waiting, *self._running]
+        for job in jobs:
             if job.answer.cancelled:
                 self._end(job, "cancelled")
             elif now - job.arrived > limits.timeout_s:

@@ -90,6 +90,7 @@ class DecodeOptions:
         _check("history_turns", self.history_turns, self.history_turns >= 0, "must be 0 or more")
         _check("max_input_tokens", self.max_input_tokens, self.max_input_tokens >= 2, "must be at least 2")
         _check("threads", self.threads, self.threads is None or self.threads >= 1, "must be at least 1")
+        self.decoding(Decoding())  # refuses the other options before a model is loaded
 
     def decoding(self, model: Decoding) -> Decoding:
         """These options laid over what the model's folder asks for."""
