@@ -8,6 +8,7 @@ mod error;
 mod job;
 mod options;
 mod split;
+mod stream;
 
 use pyo3::prelude::*;
 use pyo3::exceptions::PyValueError;
@@ -16,7 +17,7 @@ use smolchat_core as core;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::{default_options, split::split_files, version};
+    use super::{default_options, split::split_files, stream::Stream, version};
 }
 
 /// Version of the compiled core.
@@ -30,6 +31,7 @@ fn version() -> &'static str {
 fn default_options(name: &str) -> PyResult<String> {
     match name {
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
+        "StreamOptions" => options::to_json(&core::stream::StreamOptions::default()),
         _ => Err(PyValueError::new_err(format!("no options struct is called {name:?}"))),
     }
 }

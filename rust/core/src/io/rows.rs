@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchR
 use crate::error::{Error, Place, Result};
 
 /// Rows of a batch; a few megabytes of text.
-const BATCH_ROWS: usize = 8_192;
+pub(super) const BATCH_ROWS: usize = 8_192;
 
 /// The rows of several files as one sequence of batches with the same columns.
 ///
@@ -141,11 +141,11 @@ fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))
 }
 
-fn names(schema: &Schema) -> Vec<&str> {
+pub(super) fn names(schema: &Schema) -> Vec<&str> {
     schema.fields().iter().map(|f| f.name().as_str()).collect()
 }
 
-fn as_utf8(schema: &Schema) -> SchemaRef {
+pub(super) fn as_utf8(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| match field.data_type() {
         DataType::LargeUtf8 | DataType::Utf8View => {
             Arc::new(Field::new(field.name(), DataType::Utf8, field.is_nullable()))
@@ -155,7 +155,7 @@ fn as_utf8(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-fn to_utf8(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
+pub(super) fn to_utf8(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
     let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
     RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)
 }
