@@ -4,6 +4,9 @@ from typing import Any
 
 import pyarrow as pa
 
+import numpy as np
+from numpy.typing import NDArray
+
 _Path = str | PathLike[str]
 _Progress = Callable[[str, int, int], object] | None
 
@@ -44,3 +47,23 @@ def split_files(
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
+
+class Stream:
+    def __new__(
+        cls,
+        paths: Sequence[_Path],
+        tokenizer: _Path,
+        options: str,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        epochs: int | None = None,
+        threads: int | None = None,
+    ) -> Stream: ...
+    @property
+    def rows(self) -> int: ...
+    def next_batch(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None: ...
+    def state(self) -> str: ...
+    def load_state(self, state: str) -> None: ...

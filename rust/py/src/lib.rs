@@ -10,6 +10,7 @@ mod job;
 mod options;
 mod sources;
 mod split;
+mod stream;
 
 use pyo3::prelude::*;
 use pyo3::exceptions::PyValueError;
@@ -25,6 +26,8 @@ mod _core {
     use super::sources::read_files;
     #[pymodule_export]
     use super::split::split_files;
+    #[pymodule_export]
+    use super::stream::Stream;
 }
 
 /// Version of the compiled core.
@@ -40,6 +43,7 @@ fn default_options(name: &str) -> PyResult<String> {
         "DedupOptions" => options::to_json(&core::dedup::DedupOptions::default()),
         "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
+        "StreamOptions" => options::to_json(&core::stream::StreamOptions::default()),
         _ => Err(PyValueError::new_err(format!("no options struct is called {name:?}"))),
     }
 }
