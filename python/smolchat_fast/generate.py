@@ -59,13 +59,16 @@ def generate_answers(
 
 
 @torch.inference_mode()
-def greedy_tokens(model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int) -> Tensor:
+def greedy_tokens(
+    model: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, max_new_tokens: int
+) -> Tensor:
     """The most probable next token again and again, up to `[EOS]`.
 
     Rows that are finished leave the batch as soon as they are half of it, so one long answer does not
     hold up all others.
 
     Args:
+        model: In evaluation mode.
         input_ids: int64 [B, S].
         attention_mask: int64 [B, S].
         max_new_tokens: Most tokens of an answer, `[EOS]` included.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,7 +75,7 @@ def _found(path: Path, file: pq.ParquetFile, column: Column) -> str:
     )
 
 
-def _texts(path: Path, values: pa.Array, name: str, first_row: int) -> list[str]:
+def _texts(path: Path, values: Any, name: str, first_row: int) -> list[str]:
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
     kind = values.type
@@ -82,5 +83,7 @@ def _texts(path: Path, values: pa.Array, name: str, first_row: int) -> list[str]
         raise DataError(f"{path}: column {name!r} holds {kind}, expected text.")
     if values.null_count:
         row = first_row + values.is_null().index(True).as_py()
-        raise DataError(f"{path}, row {row}: column {name!r} is null. Drop such rows with `smolchat-fast clean`.")
+        raise DataError(
+            f"{path}, row {row}: column {name!r} is null. Drop such rows with `smolchat-fast clean`."
+        )
     return values.to_pylist()

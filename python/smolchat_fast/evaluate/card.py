@@ -136,7 +136,14 @@ def markdown(card: Card) -> str:
     ]
     if card.loss:
         bits = "-" if card.loss.bits_per_byte is None else f"{card.loss.bits_per_byte:.4f}"
-        row = (card.loss.loss, card.loss.perplexity, bits, card.loss.rows, card.loss.target_tokens, card.loss.cut)
+        row = (
+            card.loss.loss,
+            card.loss.perplexity,
+            bits,
+            card.loss.rows,
+            card.loss.target_tokens,
+            card.loss.cut,
+        )
         cells = (f"{row[0]:.4f}", f"{row[1]:.2f}", bits, *(f"{count:,}" for count in row[3:]))
         heads = ("loss by target token", "perplexity", "bits per byte", "rows", "target tokens", "rows cut")
         parts += ["## Loss", _table(heads, [cells])]
@@ -145,7 +152,12 @@ def markdown(card: Card) -> str:
         parts += ["## Exact match", _table(heads, [_exact_row(*item) for item in card.exact.items()])]
     if card.bleu:
         precisions = " / ".join(f"{precision:.1f}" for precision in card.bleu.precisions)
-        cells = (f"{card.bleu.score:.2f}", precisions, f"{card.bleu.brevity_penalty:.3f}", f"{card.bleu.rows:,}")
+        cells = (
+            f"{card.bleu.score:.2f}",
+            precisions,
+            f"{card.bleu.brevity_penalty:.3f}",
+            f"{card.bleu.rows:,}",
+        )
         heads = ("BLEU-4", "1 to 4-gram precision", "brevity penalty", "rows")
         parts += ["## BLEU", _table(heads, [cells]), f"sacrebleu: `{card.bleu.signature}`"]
     if card.samples:

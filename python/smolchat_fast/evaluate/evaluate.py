@@ -75,13 +75,16 @@ def evaluate_files(
 class _Measured:
     """One model under measurement."""
 
-    def __init__(self, folder: Path, place: torch.device, options: EvaluateOptions, progress: Progress) -> None:
+    def __init__(
+        self, folder: Path, place: torch.device, options: EvaluateOptions, progress: Progress
+    ) -> None:
         from transformers import AutoTokenizer
 
         from smolchat_fast.model import load_model
 
         self.folder, self.place, self.options, self.progress = folder, place, options, progress
-        self.model = load_model(folder).to(place).eval()
+        self.model = load_model(folder)
+        self.model.to(place)  # type: ignore[arg-type]
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.answered, self.answer_seconds = 0, 0.0
 
@@ -103,9 +106,12 @@ class _Measured:
 
         return score_loss(self.model, self.tokenizer, rows, self.options, self.progress) if rows else None
 
-    def answers(self, phase: str, prompts: list[str]) -> list[str]:
-        """Greedy answers, in the order of the prompts."""
+    def answers(self, asked: str, prompts: list[str]) -> list[str]:
+        """Greedy answers, in the order of the prompts; `asked` names them in the progress."""
         from smolchat_fast.generate import generate_answers
+
+        def told(phase: str, done: int, total: int) -> None:
+            self.progress(asked, done, total)
 
         began = time.monotonic()
         answers = generate_answers(
@@ -115,7 +121,7 @@ class _Measured:
             self.options.max_new_tokens,
             self.options.batch_rows,
             max_source=self.options.max_source,
-            progress=lambda _, done, total: self.progress(phase, done, total),
+            progress=told,
         )
         self.answered += len(answers)
         self.answer_seconds += time.monotonic() - began

@@ -51,18 +51,17 @@ def _question(line: str, place: str) -> Question:
     expected = 'expected {"set": text, "prompt": text, "accepted": [texts], "preferred": text or absent}'
     if not isinstance(fields, dict):
         raise DataError(f"{place}: found {type(fields).__name__}, {expected}.")
-    accepted = fields.get("accepted")
-    right = (
-        isinstance(fields.get("set"), str)
-        and isinstance(fields.get("prompt"), str)
-        and isinstance(accepted, list)
-        and accepted
-        and all(isinstance(answer, str) for answer in accepted)
-        and isinstance(fields.get("preferred"), str | None)
+    name, prompt, accepted, preferred = (
+        fields.get(key) for key in ("set", "prompt", "accepted", "preferred")
     )
-    if not right:
+    texts = [name, prompt, *(accepted if isinstance(accepted, list) else [None])]
+    if (
+        not accepted
+        or not all(isinstance(text, str) for text in texts)
+        or not isinstance(preferred, str | None)
+    ):
         raise DataError(f"{place}: {expected}.")
-    return Question(fields["set"], fields["prompt"], tuple(accepted), fields.get("preferred"))
+    return Question(str(name), str(prompt), tuple(accepted), preferred)
 
 
 def is_right(question: Question, answer: str) -> bool:

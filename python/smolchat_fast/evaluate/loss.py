@@ -8,7 +8,15 @@ from collections.abc import Sequence
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from smolchat_fast.encode import IGNORED, batches_by_length, encode, label_nats, pad, pad_sources, shifted_right
+from smolchat_fast.encode import (
+    IGNORED,
+    batches_by_length,
+    encode,
+    label_nats,
+    pad,
+    pad_sources,
+    shifted_right,
+)
 from smolchat_fast.evaluate.card import LossScore
 from smolchat_fast.evaluate.options import EvaluateOptions
 from smolchat_fast.progress import Progress, ignore

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +60,9 @@ def dpo_files(
     options.check()
 
     def work(partials: list[Path]) -> Report:
-        with device.session(threads):
+        with device.session(threads), warnings.catch_warnings():
+            # trl still sets options of transformers by names that are being replaced.
+            warnings.simplefilter("ignore", FutureWarning)
             return _train(inputs, partials[0], options, model, progress or ignore)
 
     finished = run_stage(
@@ -68,30 +71,42 @@ def dpo_files(
     return DpoReport(**finished.report)
 
 
-def _train(inputs: Sequence[Path], out: Path, options: DpoOptions, folder: Path, progress: Progress) -> Report:
+def _train(
+    inputs: Sequence[Path], out: Path, options: DpoOptions, folder: Path, progress: Progress
+) -> Report:
     from transformers import AutoTokenizer, PrinterCallback
 
-    from smolchat_fast.model import load_model
+    from smolchat_fast.model import PAD, count_parameters, load_model, set_dropout
     from smolchat_fast.preference.log import RunLog
     from smolchat_fast.preference.pairs import PairCollator, read_pairs
-    from smolchat_fast.preference.trainer import Seq2SeqDpoTrainer, trained_parameters
+    from smolchat_fast.preference.trainer import Seq2SeqDpoTrainer
+    from smolchat_fast.train.stop import TrainingStopped, stop_on_signal
 
     tokenizer, model = AutoTokenizer.from_pretrained(folder), load_model(folder)
-    parameters = sum(p.numel() for p in model.parameters())
+    dropout = model.config.dropout_rate
+    # Rewards compare with a reference that has none either; trl would miss the attention's.
+    set_dropout(model, 0.0)
+    parameters = count_parameters(model)
     pairs, cut = read_pairs(inputs, tokenizer, options.max_source, options.max_target)
     progress("reference", 0, len(pairs))
     trainer = Seq2SeqDpoTrainer(
         model=model,
         args=_arguments(options, out / CHECKPOINTS),
-        data_collator=PairCollator(model.config.pad_token_id),
+        data_collator=PairCollator(PAD),
         train_dataset=pairs,
         processing_class=tokenizer,
         peft_config=_lora(options, model) if options.lora_rank else None,
     )
-    log = RunLog(out / "metrics.jsonl", progress)
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(log)
-    trainer.train(resume_from_checkpoint=latest_checkpoint(out / CHECKPOINTS))
+    with stop_on_signal() as stop:
+        log = RunLog(out / "metrics.jsonl", progress, stop)
+        trainer.add_callback(log)
+        trainer.train(resume_from_checkpoint=latest_checkpoint(out / CHECKPOINTS))
+    if log.stopped:
+        raise TrainingStopped(
+            f"stopped after step {trainer.state.global_step:,}; the same command goes on from there"
+        )
+    model.config.dropout_rate = dropout
     _save(trainer, folder, out)
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
     return {
@@ -99,7 +114,7 @@ def _train(inputs: Sequence[Path], out: Path, options: DpoOptions, folder: Path,
         "cut": cut,
         "steps": trainer.state.global_step,
         **{name: log.last[name] for name in ("loss", "chosen_reward", "rejected_reward", "accuracy")},
-        "trained_parameters": trained_parameters(trainer.model),
+        "trained_parameters": count_parameters(trainer.model, trainable=True),
         "parameters": parameters,
         "adapter": options.lora_rank > 0,
     }
@@ -121,11 +136,13 @@ def _arguments(options: DpoOptions, checkpoints: Path) -> DPOConfig:
         optim={"adamw": "adamw_torch", "adafactor": "adafactor"}[options.optimizer],
         learning_rate=options.lr,
         lr_scheduler_type=options.schedule if options.schedule != "constant" else "constant_with_warmup",
-        warmup_steps=options.warmup,
+        warmup_steps=options.warmup_share,
         weight_decay=options.weight_decay,
         max_grad_norm=options.max_norm,
         bf16=options.precision == "bf16",
         gradient_checkpointing=False,
+        # Where this is False the trainer would write it into the model's configuration.
+        use_cache=True,
         logging_steps=options.log_every,
         # A loss that is no number must end the run, not be left out of the log.
         logging_nan_inf_filter=False,

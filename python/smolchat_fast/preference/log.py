@@ -11,6 +11,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from smolchat_fast.errors import StageError
 from smolchat_fast.progress import Progress
+from smolchat_fast.train.metrics import read_metrics
+from smolchat_fast.train.stop import Stop
 
 NAMES = {
     "loss": "loss",
@@ -29,26 +31,31 @@ class RunLog(TrainerCallback):
 
     Attributes:
         last: The newest line.
+        stopped: True if the run was asked to stop, and saved a checkpoint before its last step.
     """
 
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self.path, self.progress = path, progress
+    def __init__(self, path: Path, progress: Progress, stop: Stop) -> None:
+        self.path, self.progress, self.stop = path, progress, stop
         self.last: dict[str, Any] = {}
+        self.stopped = False
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Forget lines after the checkpoint that training goes on from."""
-        lines = self.path.read_text("utf-8").splitlines() if self.path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= state.global_step]
-        self.path.write_text("".join(line + "\n" for line in kept), "utf-8")
-        self.last = json.loads(kept[-1]) if kept else {}
+        kept = [line for line in read_metrics(self.path) if line["step"] <= state.global_step]
+        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
+        self.last = kept[-1] if kept else {}
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Tell the progress, and have the last step logged too."""
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Tell the progress; have the last step logged too; save and end if asked to."""
         self.progress("train", state.global_step, state.max_steps)
         if state.global_step >= state.max_steps:
             control.should_log = True
+        elif self.stop.requested:
+            self.stopped = control.should_save = control.should_training_stop = True
 
     def on_log(
         self,
@@ -65,7 +72,9 @@ class RunLog(TrainerCallback):
         """
         if not logs or "loss" not in logs:
             return
-        self.last = {"step": state.global_step} | {ours: logs[theirs] for theirs, ours in NAMES.items() if theirs in logs}
+        self.last = {"step": state.global_step} | {
+            ours: logs[theirs] for theirs, ours in NAMES.items() if theirs in logs
+        }
         if not math.isfinite(self.last["loss"]):
             raise StageError(
                 f"the loss is {self.last['loss']} at step {state.global_step}: training has diverged. "

@@ -11,9 +11,6 @@ from smolchat_fast.preference.options import MergeOptions, MergeReport
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.stage import Report, file_hash, read_manifest, run_stage
 
-TOLERANCE = {"float32": 1e-4, "float64": 1e-4}
-TOLERANCE_16_BIT = 0.05
-
 
 def merge_files(
     inputs: Sequence[Path],
@@ -102,14 +99,13 @@ def _merge(
     save_model(adapted_model.merge_and_unload(), base, out)
     progress("merge", 2, 3)
     merged = logits_of(load_model(out).eval(), samples)
-    dtype = str(plain.dtype).removeprefix("torch.")
     report = {
-        "dtype": dtype,
+        "dtype": str(plain.dtype).removeprefix("torch."),
         "rows": len(samples.labels),
         "largest_logit": adapted.abs().max().item(),
         "largest_difference": (merged - adapted).abs().max().item(),
         "largest_change": (adapted - before).abs().max().item(),
-        "tolerance": options.tolerance or TOLERANCE.get(dtype, TOLERANCE_16_BIT),
+        "tolerance": options.tolerance,
     }
     prove(report)
     return report

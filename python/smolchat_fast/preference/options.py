@@ -35,7 +35,9 @@ class RejectReport:
     """Rows whose own answer was already the chosen one: nothing to prefer."""
 
     def __str__(self) -> str:
-        return f"{self.rows_in:,} rows: {self.pairs:,} pairs, {self.dropped_equal:,} already answered as chosen"
+        return (
+            f"{self.rows_in:,} rows: {self.pairs:,} pairs, {self.dropped_equal:,} already answered as chosen"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,21 +46,21 @@ class DpoOptions:
 
     beta: float = 0.1
     """Strength of the tie to the reference model; higher strays less."""
-    epochs: float = 1.0
-    """Passes over the pairs; not used if steps is set."""
     steps: int = 0
-    """Optimizer steps; 0 counts by epochs."""
+    """Steps in all; 0: as many as `epochs` takes."""
+    epochs: int = 1
+    """Passes over the pairs, if `steps` is 0."""
     batch_rows: int = 32
     """Pairs of a batch."""
     accumulate: int = 1
-    """Batches of an optimizer step."""
+    """Batches of a step."""
     max_source: int = 320
     """Most tokens of a prompt, [EOS] included."""
     max_target: int = 320
     """Most tokens of an answer, [EOS] included."""
     lora_rank: int = 16
     """Rank of the low-rank adapter; 0 trains all weights."""
-    lora_alpha: float = 32.0
+    lora_alpha: int = 32
     """The adapter's output is scaled by lora_alpha / lora_rank."""
     lora_dropout: float = 0.0
     """Dropout before the adapter while training."""
@@ -70,32 +72,29 @@ class DpoOptions:
     """Highest learning rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """Course of the learning rate after the warm-up."""
-    warmup: float = 0.1
-    """Share of the steps in which the learning rate rises."""
+    warmup_share: float = 0.1
+    """Share of the run in which the learning rate rises."""
     weight_decay: float = 0.0
     """Decoupled weight decay."""
     max_norm: float = 1.0
-    """Gradients are clipped to this norm."""
+    """Gradients are scaled down to this norm; 0: never."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Number format of the products; weights stay as they are."""
+    """Precision of the forward and backward pass; weights stay float32."""
     log_every: int = 10
-    """Steps between two lines of metrics.jsonl."""
+    """Steps between lines of `metrics.jsonl`."""
     save_every: int = 500
-    """Steps between two checkpoints; an interrupted run goes on from the last one."""
+    """Steps between checkpoints."""
     seed: int = 1
     """Seed of the order of the pairs, the adapter's start and dropout."""
 
     def check(self) -> None:
         """Raise ValueError for an option out of range."""
         _at_least(self, 1, "batch_rows", "accumulate", "max_source", "max_target", "log_every", "save_every")
-        _at_least(self, 0, "steps", "lora_rank", "lr", "weight_decay", "lora_dropout")
-        _above(self, 0, "beta", "max_norm", "lora_alpha")
+        _at_least(self, 0, "steps", "lora_rank", "lr", "weight_decay", "max_norm")
+        _above(self, 0, "beta", "lora_alpha")
         if not self.steps:
-            _above(self, 0, "epochs")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"option warmup = {self.warmup}: must be in [0, 1)")
-        if self.lora_dropout >= 1:
-            raise ValueError(f"option lora_dropout = {self.lora_dropout}: must be in [0, 1)")
+            _at_least(self, 1, "epochs")
+        _check(self, ("warmup_share", "lora_dropout"), lambda share: 0 <= share < 1, "must be in [0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,9 +138,8 @@ class MergeOptions:
     """Sample rows on which merged and adapted logits are compared."""
     max_tokens: int = 64
     """Most tokens of a sample's prompt and answer."""
-    tolerance: float | None = None
-    """Largest difference of a logit, relative to the largest logit; by number format by default: 1e-4
-    for float32, 0.05 for 16-bit formats."""
+    tolerance: float = 1e-4
+    """Largest difference of a logit, as a share of the largest logit."""
     seed: int = 1
     """Seed of the samples where no file of rows is given."""
 
@@ -149,8 +147,7 @@ class MergeOptions:
         """Raise ValueError for an option out of range."""
         _at_least(self, 1, "rows")
         _at_least(self, 2, "max_tokens")
-        if self.tolerance is not None:
-            _above(self, 0, "tolerance")
+        _above(self, 0, "tolerance")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
-from smolchat_fast.encode import IGNORED, batches_by_length, encode, label_nats, pad, pad_sources, shifted_right
+from smolchat_fast.encode import (
+    IGNORED,
+    batches_by_length,
+    encode,
+    label_nats,
+    pad,
+    pad_sources,
+    shifted_right,
+)
 from smolchat_fast.errors import DataError
 from smolchat_fast.rows import read_texts
 
@@ -31,7 +39,9 @@ def read_pairs(
     columns: dict[str, list[list[int]]] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
     for texts in read_texts(paths, ["prompt", "chosen", "rejected"]):
         # One token more than allowed tells the cut ones from those that just fit.
-        for column, values, most in zip(columns.values(), texts, (max_source, max_target, max_target), strict=True):
+        for column, values, most in zip(
+            columns.values(), texts, (max_source, max_target, max_target), strict=True
+        ):
             column.extend(encode(tokenizer, values, most + 1))
     limits = dict(zip(columns, (max_source, max_target, max_target), strict=True))
     cut = sum(
@@ -71,7 +81,9 @@ class PairCollator:
         return batch
 
 
-def answer_log_probs(model: PreTrainedModel, batch: Mapping[str, Tensor], wrapped: nn.Module | None = None) -> Tensor:
+def answer_log_probs(
+    model: PreTrainedModel, batch: Mapping[str, Tensor], wrapped: nn.Module | None = None
+) -> Tensor:
     """Log-probability of each whole answer, `[EOS]` included.
 
     Each prompt is encoded once for both of its answers.
@@ -88,7 +100,9 @@ def answer_log_probs(model: PreTrainedModel, batch: Mapping[str, Tensor], wrappe
     logits = (wrapped or model)(
         encoder_outputs=BaseModelOutput(last_hidden_state=hidden.repeat(2, 1, 1)),
         attention_mask=mask.repeat(2, 1),
-        decoder_input_ids=shifted_right(labels, model.config.decoder_start_token_id, model.config.pad_token_id),
+        decoder_input_ids=shifted_right(
+            labels, model.config.decoder_start_token_id, model.config.pad_token_id
+        ),
         use_cache=False,
     ).logits  # [2 B, T, V]
     return -label_nats(logits, labels).sum(1)

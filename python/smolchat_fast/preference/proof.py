@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from peft import PeftModel
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
@@ -48,19 +49,21 @@ def draw_samples(config: PreTrainedConfig, options: MergeOptions) -> Samples:
 
     def rows() -> list[list[int]]:
         lengths = torch.randint(2, options.max_tokens + 1, (options.rows,), generator=generator).tolist()
-        return [torch.randint(config.vocab_size, (length,), generator=generator).tolist() for length in lengths]
+        return [
+            torch.randint(config.vocab_size, (length,), generator=generator).tolist() for length in lengths
+        ]
 
     return Samples(*pad_sources(rows(), config.pad_token_id), pad(rows(), IGNORED))
 
 
 @torch.inference_mode()
-def logits_of(model: PreTrainedModel, samples: Samples) -> Tensor:
+def logits_of(model: PreTrainedModel | PeftModel, samples: Samples) -> Tensor:
     """Logits at each position of the answers, the answer so far being given.
 
     Returns:
         float32 [K, V] at the K positions that have a label.
     """
-    config = model.config
+    config: Any = model.config
     logits = model(
         input_ids=samples.input_ids,
         attention_mask=samples.attention_mask,

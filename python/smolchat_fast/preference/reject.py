@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +14,9 @@ from smolchat_fast.preference.options import RejectOptions, RejectReport
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.rows import count_rows, read_texts
 from smolchat_fast.stage import Report, run_stage
+
+if TYPE_CHECKING:
+    import torch
 
 SCHEMA = pa.schema([(name, pa.string()) for name in ("prompt", "chosen", "rejected", "source")])
 
@@ -71,13 +74,14 @@ def reject_files(
     return RejectReport(**finished.report)
 
 
-def _answers_of(folder: Path, options: RejectOptions, place: object) -> Answer:
+def _answers_of(folder: Path, options: RejectOptions, place: torch.device) -> Answer:
     from transformers import AutoTokenizer
 
     from smolchat_fast.generate import generate_answers
     from smolchat_fast.model import load_model
 
-    model, tokenizer = load_model(folder).to(place), AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = load_model(folder), AutoTokenizer.from_pretrained(folder)
+    model.to(place)  # type: ignore[arg-type]
 
     def answer(prompts: list[str], progress: Progress) -> list[str]:
         return generate_answers(
@@ -97,11 +101,11 @@ def _write_pairs(
     inputs: Sequence[Path], folder: Path, options: RejectOptions, answer: Answer, progress: Progress
 ) -> Report:
     """Answer chunk by chunk; a chunk that an earlier run has written is not answered again."""
-    total, begun = count_rows(inputs), 0
+    rows_in, begun = count_rows(inputs), 0
     chunks: list[Path] = []
 
-    def told(phase: str, done: int, _: int) -> None:
-        progress(phase, begun + done, total)
+    def told(phase: str, done: int, total: int) -> None:
+        progress(phase, begun + done, rows_in)
 
     for prompts, chosen, source in _chunks(inputs, options.chunk_rows):
         chunks.append(folder / f"chunk-{len(chunks):06d}.parquet")
@@ -126,4 +130,4 @@ def _write_whole(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     draft = path.with_suffix(".draft")
     columns = [pa.array([row[i] for row in rows], pa.string()) for i in range(len(SCHEMA))]
     pq.write_table(pa.table(columns, schema=SCHEMA), draft, compression="zstd")
-    os.replace(draft, path)
+    draft.replace(path)

@@ -9,25 +9,30 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-import torch
 from accelerate.utils import is_peft_model
 from datasets import Dataset
 from torch import Tensor
 from torch.nn import functional
+from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from smolchat_fast.preference.pairs import answer_log_probs, with_reference
+from smolchat_fast.preference.pairs import PairCollator, answer_log_probs, with_reference
 
 
 class Seq2SeqDpoTrainer(DPOTrainer):
     """Trains `T5ForConditionalGeneration` on token ids of pairs; needs `precompute_ref_log_probs=True`."""
 
-    def _prepare_dataset(self, dataset: Dataset, *_: Any) -> Dataset:
+    model: Any
+    data_collator: PairCollator
+
+    def _prepare_dataset(
+        self, dataset: Any, processing_class: Any, args: DPOConfig, dataset_name: str
+    ) -> Any:
         return dataset
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        adapted = is_peft_model(self.model)
-        with self.model.disable_adapter() if adapted else contextlib.nullcontext(), self.accelerator.autocast():
+        plain = self.model.disable_adapter() if is_peft_model(self.model) else contextlib.nullcontext()
+        with plain, self.accelerator.autocast():
             return with_reference(dataset, self.model, self.data_collator, batch_size)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False) -> Any:
@@ -50,7 +55,8 @@ class Seq2SeqDpoTrainer(DPOTrainer):
         """Note measures of the batch for the next line of the log."""
         kept = self._metrics["train" if self.model.training else "eval"]
         for name, values in measures.items():
-            kept[name].append(self.accelerator.gather(values.detach()).mean().item())
+            gathered: Any = self.accelerator.gather(values.detach())
+            kept[name].append(gathered.mean().item())
 
     def create_model_card(self, *_: Any, **__: Any) -> None:
         """Write none: the stage's manifest tells how the weights were made."""
@@ -70,8 +76,3 @@ def dpo_loss(chosen: Tensor, rejected: Tensor) -> Tensor:
     Source: Rafailov et al. 2023, equation 7, https://arxiv.org/abs/2305.18290
     """
     return -functional.logsigmoid(chosen - rejected)
-
-
-def trained_parameters(model: torch.nn.Module) -> int:
-    """Parameters that the optimizer moves."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
