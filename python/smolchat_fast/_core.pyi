@@ -1,11 +1,43 @@
 from collections.abc import Callable, Sequence
 from os import PathLike
+from typing import Any
+
+import pyarrow as pa
+
+import numpy as np
+from numpy.typing import NDArray
 
 _Path = str | PathLike[str]
 _Progress = Callable[[str, int, int], object] | None
 
 def version() -> str: ...
 def default_options(name: str) -> str: ...
+def find_duplicates(
+    data: Any,
+    options: str,
+    *,
+    against: Any | None = None,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> tuple[pa.Int64Array, pa.RecordBatch]: ...
+def deduplicate_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    removed: _Path | None = None,
+    against: Sequence[_Path] = ...,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def read_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
 def split_files(
     inputs: Sequence[_Path],
     train: _Path,
@@ -15,3 +47,23 @@ def split_files(
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
+
+class Stream:
+    def __new__(
+        cls,
+        paths: Sequence[_Path],
+        tokenizer: _Path,
+        options: str,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        epochs: int | None = None,
+        threads: int | None = None,
+    ) -> Stream: ...
+    @property
+    def rows(self) -> int: ...
+    def next_batch(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None: ...
+    def state(self) -> str: ...
+    def load_state(self, state: str) -> None: ...

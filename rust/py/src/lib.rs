@@ -4,10 +4,13 @@
 //! belongs in the core.
 
 mod column;
+mod dedup;
 mod error;
 mod job;
 mod options;
+mod sources;
 mod split;
+mod stream;
 
 use pyo3::prelude::*;
 use pyo3::exceptions::PyValueError;
@@ -16,7 +19,15 @@ use smolchat_core as core;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::{default_options, split::split_files, version};
+    use super::{default_options, version};
+    #[pymodule_export]
+    use super::dedup::{deduplicate_files, find_duplicates};
+    #[pymodule_export]
+    use super::sources::read_files;
+    #[pymodule_export]
+    use super::split::split_files;
+    #[pymodule_export]
+    use super::stream::Stream;
 }
 
 /// Version of the compiled core.
@@ -29,7 +40,10 @@ fn version() -> &'static str {
 #[pyfunction]
 fn default_options(name: &str) -> PyResult<String> {
     match name {
+        "DedupOptions" => options::to_json(&core::dedup::DedupOptions::default()),
+        "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
+        "StreamOptions" => options::to_json(&core::stream::StreamOptions::default()),
         _ => Err(PyValueError::new_err(format!("no options struct is called {name:?}"))),
     }
 }
