@@ -35,7 +35,7 @@ class DedupOptions:
     """Characters per shingle, 1 to 64. A shorter text is one shingle."""
     threshold: float = 0.8
     """Lowest Jaccard similarity of two duplicates, in (0, 1]."""
-    hashes: int = 64
+    hashes: int = 48
     """MinHash values per row. More cost time and memory and give fewer false candidates."""
     normalize: bool = True
     """Compare letters and digits in one width and case, without spaces and sentence punctuation."""

@@ -30,6 +30,7 @@ mod normal; // row -> compared characters
 mod options;
 mod reason; // removed rows -> columns of a table
 mod shingle; // characters -> hashed n-grams
+mod sieve; // pair -> n-grams that it shares at most
 mod signature; // n-grams -> MinHash signature
 mod texts; // slices and tables -> rows
 mod verify; // pair -> exact Jaccard
