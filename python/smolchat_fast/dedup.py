@@ -166,7 +166,7 @@ def deduplicate_files(
     """Drop the rows of files that are the same or nearly the same as an earlier row, and say why.
 
     The inputs are read three times: for signatures, for the texts of possible pairs, and to write.
-    Memory: 80 bytes a row at the default options, and 4 bytes a character of the rows that share a
+    Memory: 64 bytes a row at the default options, and 5 bytes a character of the rows that share a
     MinHash band with another row.
 
     Args:
