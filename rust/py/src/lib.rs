@@ -11,6 +11,7 @@ mod options;
 mod sources;
 mod split;
 mod stream;
+mod words;
 
 use pyo3::prelude::*;
 use pyo3::exceptions::PyValueError;
@@ -28,6 +29,12 @@ mod _core {
     use super::split::split_files;
     #[pymodule_export]
     use super::stream::Stream;
+    use super::{
+        default_options,
+        split::split_files,
+        version,
+        words::{count_words, count_words_files, cut_words, merge_word_counts},
+    };
 }
 
 /// Version of the compiled core.
@@ -44,6 +51,7 @@ fn default_options(name: &str) -> PyResult<String> {
         "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
         "StreamOptions" => options::to_json(&core::stream::StreamOptions::default()),
+        "WordOptions" => options::to_json(&core::words::WordOptions::default()),
         _ => Err(PyValueError::new_err(format!("no options struct is called {name:?}"))),
     }
 }
