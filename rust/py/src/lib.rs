@@ -3,6 +3,7 @@
 //! A wrapper converts its arguments, calls [`job::run`] and converts the result; whatever is longer
 //! belongs in the core.
 
+mod clean;
 mod column;
 mod error;
 mod job;
@@ -16,6 +17,8 @@ use smolchat_core as core;
 
 #[pymodule]
 mod _core {
+    #[pymodule_export]
+    use super::clean::{clean_files, clean_table, clean_text};
     #[pymodule_export]
     use super::sources::read_files;
     #[pymodule_export]
@@ -32,6 +35,7 @@ fn version() -> &'static str {
 #[pyfunction]
 fn default_options(name: &str) -> PyResult<String> {
     match name {
+        "CleanOptions" => options::to_json(&core::clean::CleanOptions::default()),
         "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
         _ => Err(PyValueError::new_err(format!("no options struct is called {name:?}"))),

@@ -19,6 +19,7 @@ mod report;
 mod rows; // batches and files -> clean ones
 mod rules; // one function for each rule
 mod scan; // text -> which rules may apply
+mod slice; // some rows -> clean ones, on one thread
 mod spans; // text -> parts that no rule may alter
 #[cfg(test)]
 mod tests;
@@ -72,6 +73,10 @@ impl Cleaner {
         ];
         let rules = all.into_iter().filter(|(on, _)| *on).map(|(_, rule)| rule).collect();
         Ok(Self { rules, options: options.clone() })
+    }
+
+    pub(crate) fn options(&self) -> &CleanOptions {
+        &self.options
     }
 
     /// Cleans a text and tells each change: the rule, the text before and after it.
