@@ -38,6 +38,10 @@ fn reason(text: &Text<'_>, options: &CleanOptions) -> Option<Rule> {
         _ => (options.min_chars, options.max_chars),
     };
     let after = text.after;
+    if text.column == "rejected" {
+        // A rejected answer may be as bad as it likes, but it has to be there.
+        return (options.empty && after.trim().is_empty()).then_some(Rule::Empty);
+    }
     let chars = after.chars().count();
     let is_mark = |c: char| is_punctuation(c) || c.is_whitespace();
     if options.empty && after.trim().is_empty() {

@@ -36,8 +36,8 @@ use spans::Spans;
 
 type Apply = fn(&str, &Spans) -> Option<String>;
 
-/// Rounds after which a text is left as it is. Every rule makes a text shorter or has fewer places to
-/// work on after it, so real text needs two or three.
+/// A text that goes on changing for so many rounds is left as it was, so that cleaning twice is cleaning
+/// once for whatever anybody makes up. Real text needs two or three.
 const MAX_ROUNDS: usize = 100;
 
 /// Cleans one text.
@@ -84,10 +84,10 @@ impl Cleaner {
         let mut current = Cow::Borrowed(text);
         for _ in 0..MAX_ROUNDS {
             if !self.round(&mut current, &mut tell) {
-                break;
+                return current;
             }
         }
-        current
+        Cow::Borrowed(text)
     }
 
     /// Applies each rule once; true if one changed the text.
