@@ -21,6 +21,15 @@ def find_duplicates(
     progress: _Progress = None,
 ) -> tuple[pa.Int64Array, pa.RecordBatch]: ...
 def deduplicate_files(
+def clean_text(text: str, options: str) -> str: ...
+def clean_table(
+    data: object,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> tuple[Any, Any, str]: ...
+def clean_files(
     inputs: Sequence[_Path],
     out: _Path,
     options: str,

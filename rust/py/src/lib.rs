@@ -3,6 +3,7 @@
 //! A wrapper converts its arguments, calls [`job::run`] and converts the result; whatever is longer
 //! belongs in the core.
 
+mod clean;
 mod column;
 mod dedup;
 mod error;
@@ -23,6 +24,7 @@ mod _core {
     use super::{default_options, version};
     #[pymodule_export]
     use super::dedup::{deduplicate_files, find_duplicates};
+    use super::clean::{clean_files, clean_table, clean_text};
     #[pymodule_export]
     use super::sources::read_files;
     #[pymodule_export]
@@ -48,6 +50,7 @@ fn version() -> &'static str {
 fn default_options(name: &str) -> PyResult<String> {
     match name {
         "DedupOptions" => options::to_json(&core::dedup::DedupOptions::default()),
+        "CleanOptions" => options::to_json(&core::clean::CleanOptions::default()),
         "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
         "StreamOptions" => options::to_json(&core::stream::StreamOptions::default()),
