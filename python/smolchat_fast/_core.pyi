@@ -12,15 +12,6 @@ _Progress = Callable[[str, int, int], object] | None
 
 def version() -> str: ...
 def default_options(name: str) -> str: ...
-def find_duplicates(
-    data: Any,
-    options: str,
-    *,
-    against: Any | None = None,
-    threads: int | None = None,
-    progress: _Progress = None,
-) -> tuple[pa.Int64Array, pa.RecordBatch]: ...
-def deduplicate_files(
 def clean_text(text: str, options: str) -> str: ...
 def clean_table(
     data: object,
@@ -30,6 +21,23 @@ def clean_table(
     progress: _Progress = None,
 ) -> tuple[Any, Any, str]: ...
 def clean_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    removed: _Path | None = None,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def find_duplicates(
+    data: Any,
+    options: str,
+    *,
+    against: Any | None = None,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> tuple[pa.Int64Array, pa.RecordBatch]: ...
+def deduplicate_files(
     inputs: Sequence[_Path],
     out: _Path,
     options: str,
@@ -76,6 +84,7 @@ class Stream:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None: ...
     def state(self) -> str: ...
     def load_state(self, state: str) -> None: ...
+
 def count_words(
     columns: Sequence[Any], options: str, *, threads: int | None = None, progress: _Progress = None
 ) -> pa.Table: ...

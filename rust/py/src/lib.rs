@@ -22,21 +22,19 @@ use smolchat_core as core;
 mod _core {
     #[pymodule_export]
     use super::{default_options, version};
+
+    #[pymodule_export]
+    use super::clean::{clean_files, clean_table, clean_text};
     #[pymodule_export]
     use super::dedup::{deduplicate_files, find_duplicates};
-    use super::clean::{clean_files, clean_table, clean_text};
     #[pymodule_export]
     use super::sources::read_files;
     #[pymodule_export]
     use super::split::split_files;
     #[pymodule_export]
     use super::stream::Stream;
-    use super::{
-        default_options,
-        split::split_files,
-        version,
-        words::{count_words, count_words_files, cut_words, merge_word_counts},
-    };
+    #[pymodule_export]
+    use super::words::{count_words, count_words_files, cut_words, merge_word_counts};
 }
 
 /// Version of the compiled core.
@@ -49,8 +47,8 @@ fn version() -> &'static str {
 #[pyfunction]
 fn default_options(name: &str) -> PyResult<String> {
     match name {
-        "DedupOptions" => options::to_json(&core::dedup::DedupOptions::default()),
         "CleanOptions" => options::to_json(&core::clean::CleanOptions::default()),
+        "DedupOptions" => options::to_json(&core::dedup::DedupOptions::default()),
         "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
         "StreamOptions" => options::to_json(&core::stream::StreamOptions::default()),
