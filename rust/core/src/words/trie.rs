@@ -2,12 +2,12 @@
 
 use std::ops::Range;
 
-use super::classes::is_block;
+use rustc_hash::FxHashMap;
 
 /// Id of a node that ends no word, and of a character that is none.
 pub const NO_WORD: u32 = u32::MAX;
 
-/// Codes of the characters of the basic plane; jieba's blocks hold no others.
+/// Characters of the basic plane have their codes in an array.
 const PLANE: usize = 1 << 16;
 
 #[derive(Clone, Copy)]
@@ -26,27 +26,28 @@ const EMPTY: Node = Node { base: 0, parent: FREE, word: NO_WORD };
 
 /// Words to ids, walked character by character.
 pub struct Trie {
-    codes: Vec<u16>,
+    codes: Codes,
     nodes: Vec<Node>,
 }
 
 impl Trie {
-    /// The trie of words that consist of block characters; the id of a word is its position.
+    /// The trie of distinct words; the id of a word is its position.
+    ///
+    /// Of more than 65,535 different characters the rarest, and with them their words, are not found.
     pub fn new(words: &[&str]) -> Self {
-        let codes = codes_by_use(words);
-        let mut keys: Vec<(Vec<u16>, u32)> = words
-            .iter()
-            .zip(0u32..)
-            .map(|(word, id)| (word.chars().map(|c| codes[c as usize]).collect(), id))
-            .collect();
+        let codes = Codes::by_use(words);
+        let key = |word: &str| word.chars().map(|c| codes.get(c)).collect::<Vec<u16>>();
+        let keys = words.iter().zip(0u32..).map(|(word, id)| (key(word), id));
+        let mut keys: Vec<(Vec<u16>, u32)> = keys.filter(|(key, _)| !key.contains(&0)).collect();
         keys.sort_unstable();
-        let nodes = build(&keys, codes.iter().copied().max().unwrap_or(0));
+        let nodes = build(&keys, codes.last);
         Self { codes, nodes }
     }
 
     /// The dense code of a character: 0 if no word holds it.
+    #[inline]
     pub fn code(&self, c: char) -> u16 {
-        self.codes.get(c as usize).copied().unwrap_or(0)
+        self.codes.get(c)
     }
 
     /// Calls `found(end, id)` for each word that begins at `codes[0]`, the shortest first; `end` is
@@ -77,20 +78,39 @@ impl Trie {
     }
 }
 
-/// Codes from 1 on, frequent characters first, so that the hot part of the array is small.
-fn codes_by_use(words: &[&str]) -> Vec<u16> {
-    let mut uses = vec![0u32; PLANE];
-    for c in words.iter().flat_map(|word| word.chars()) {
-        debug_assert!(is_block(c), "{c:?} can stand in no block");
-        uses[c as usize] += 1;
+/// Codes of characters from 1 on, frequent ones first, so that the hot part of the array is small.
+struct Codes {
+    plane: Vec<u16>,
+    others: FxHashMap<char, u16>,
+    last: u16,
+}
+
+impl Codes {
+    fn by_use(words: &[&str]) -> Self {
+        let mut uses: FxHashMap<char, u32> = FxHashMap::default();
+        for c in words.iter().flat_map(|word| word.chars()) {
+            *uses.entry(c).or_insert(0) += 1;
+        }
+        let mut used: Vec<(char, u32)> = uses.into_iter().collect();
+        used.sort_unstable_by_key(|&(c, n)| (std::cmp::Reverse(n), c));
+        let mut codes = Self { plane: vec![0; PLANE], others: FxHashMap::default(), last: 0 };
+        for ((c, _), code) in used.into_iter().zip(1..=u16::MAX) {
+            match codes.plane.get_mut(c as usize) {
+                Some(place) => *place = code,
+                None => drop(codes.others.insert(c, code)),
+            }
+            codes.last = code;
+        }
+        codes
     }
-    let mut used: Vec<u32> = (0..PLANE as u32).filter(|&c| uses[c as usize] > 0).collect();
-    used.sort_by_key(|&c| (std::cmp::Reverse(uses[c as usize]), c));
-    let mut codes = vec![0; PLANE];
-    for (c, code) in used.into_iter().zip(1u16..) {
-        codes[c as usize] = code;
+
+    #[inline]
+    fn get(&self, c: char) -> u16 {
+        match self.plane.get(c as usize) {
+            Some(&code) => code,
+            None => self.others.get(&c).copied().unwrap_or(0),
+        }
     }
-    codes
 }
 
 /// A node before it has a place: its children are `children.start..` in the list of all.
@@ -223,8 +243,8 @@ mod tests {
     proptest! {
         #[test]
         fn exactly_the_words_are_found(
-            words in prop::collection::btree_set("[一-九a-c]{1,4}", 1..60),
-            text in "[一-九a-f]{0,12}",
+            words in prop::collection::btree_set("[一-九a-c😀-😃]{1,4}", 1..60),
+            text in "[一-九a-f😀-😅]{0,12}",
         ) {
             let list: Vec<&str> = words.iter().map(String::as_str).collect();
             let trie = Trie::new(&list);
