@@ -4,11 +4,31 @@ from typing import Any
 
 import pyarrow as pa
 
+import numpy as np
+from numpy.typing import NDArray
+
 _Path = str | PathLike[str]
 _Progress = Callable[[str, int, int], object] | None
 
 def version() -> str: ...
 def default_options(name: str) -> str: ...
+def clean_text(text: str, options: str) -> str: ...
+def clean_table(
+    data: object,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> tuple[Any, Any, str]: ...
+def clean_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    removed: _Path | None = None,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
 def find_duplicates(
     data: Any,
     options: str,
@@ -27,6 +47,14 @@ def deduplicate_files(
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
+def read_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
 def split_files(
     inputs: Sequence[_Path],
     train: _Path,
@@ -36,3 +64,37 @@ def split_files(
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
+
+class Stream:
+    def __new__(
+        cls,
+        paths: Sequence[_Path],
+        tokenizer: _Path,
+        options: str,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        epochs: int | None = None,
+        threads: int | None = None,
+    ) -> Stream: ...
+    @property
+    def rows(self) -> int: ...
+    def next_batch(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None: ...
+    def state(self) -> str: ...
+    def load_state(self, state: str) -> None: ...
+
+def count_words(
+    columns: Sequence[Any], options: str, *, threads: int | None = None, progress: _Progress = None
+) -> pa.Table: ...
+def count_words_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def merge_word_counts(tables: Sequence[Any]) -> pa.Table: ...
+def cut_words(text: str, hmm: bool, user_dict: _Path | None = None) -> list[str]: ...
