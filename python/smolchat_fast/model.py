@@ -61,7 +61,7 @@ def build_model(options: ModelOptions, tokenizer: Path, seed: int = 1) -> T5ForC
 def t5_config(options: ModelOptions, vocab_size: int) -> T5Config:
     """The configuration of transformers for these options."""
     shape = options.shape()
-    return T5Config(  # pyright: ignore[reportCallIssue]
+    return T5Config(
         vocab_size=vocab_size,
         d_model=shape.d_model,
         d_kv=shape.d_kv,
@@ -73,8 +73,8 @@ def t5_config(options: ModelOptions, vocab_size: int) -> T5Config:
         dropout_rate=shape.dropout,
         pad_token_id=PAD,
         eos_token_id=EOS,
-        decoder_start_token_id=PAD,
-        tie_word_embeddings=True,
+        decoder_start_token_id=PAD,  # pyright: ignore[reportCallIssue]
+        tie_word_embeddings=True,  # pyright: ignore[reportCallIssue]
     )
 
 

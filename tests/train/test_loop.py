@@ -122,10 +122,10 @@ def test_the_last_step_of_an_epoch_may_have_fewer_batches(tokenizer, tmp_path):
 class StoppingStream(ListStream):
     """Sends a signal to this process when a batch is asked for."""
 
-    signal_at, number = 4, signal.SIGINT
+    signal_at, number, times = 4, signal.SIGINT, 1
 
     def __next__(self):
-        if self.position == self.signal_at:
+        for _ in range(self.times if self.position == self.signal_at else 0):
             signal.raise_signal(self.number)
         return super().__next__()
 
@@ -152,6 +152,15 @@ def test_a_stopped_run_goes_on_to_the_same_weights(number, options, tokenizer, t
     steps = [line["step"] for line in read_metrics(tmp_path / "run" / "metrics.jsonl")]
     assert steps == sorted(set(steps))
     assert resumed.state.target_tokens == undisturbed.state.target_tokens
+
+
+def test_a_second_ctrl_c_ends_at_once(tokenizer, tmp_path):
+    stream = StoppingStream([random_batch(seed) for seed in range(5)])
+    stream.times = 2
+    run = make_run(tmp_path / "run", tokenizer, TrainOptions(steps=9), stream)
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    assert Checkpoints(tmp_path / "run/checkpoints").latest() is None
 
 
 def test_handlers_are_given_back_after_a_run(tokenizer, tmp_path):

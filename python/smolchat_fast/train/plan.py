@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -70,7 +71,10 @@ class Plan:
         if options.dropout is not None:
             set_dropout(model, options.dropout)
         if options.gradient_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                # Newer releases of transformers 5 call it activation_checkpointing_enable.
+                model.gradient_checkpointing_enable({"use_reentrant": False})
         freeze(model, options.freeze)
         accelerator = _accelerator(options)
         run = Run(

@@ -34,7 +34,7 @@ def stop_on_signal() -> Iterator[Stop]:
 
     def note(number: int, frame: FrameType | None) -> None:
         if stop.requested:
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, before[number])
             signal.raise_signal(number)
         stop.requested = True
 
