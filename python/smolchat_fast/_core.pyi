@@ -12,6 +12,23 @@ _Progress = Callable[[str, int, int], object] | None
 
 def version() -> str: ...
 def default_options(name: str) -> str: ...
+def clean_text(text: str, options: str) -> str: ...
+def clean_table(
+    data: object,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> tuple[Any, Any, str]: ...
+def clean_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    removed: _Path | None = None,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
 def find_duplicates(
     data: Any,
     options: str,
@@ -67,3 +84,17 @@ class Stream:
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None: ...
     def state(self) -> str: ...
     def load_state(self, state: str) -> None: ...
+
+def count_words(
+    columns: Sequence[Any], options: str, *, threads: int | None = None, progress: _Progress = None
+) -> pa.Table: ...
+def count_words_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def merge_word_counts(tables: Sequence[Any]) -> pa.Table: ...
+def cut_words(text: str, hmm: bool, user_dict: _Path | None = None) -> list[str]: ...

@@ -35,7 +35,7 @@ class DedupOptions:
     """Characters per shingle, 1 to 64. A shorter text is one shingle."""
     threshold: float = 0.8
     """Lowest Jaccard similarity of two duplicates, in (0, 1]."""
-    hashes: int = 64
+    hashes: int = 48
     """MinHash values per row. More cost time and memory and give fewer false candidates."""
     normalize: bool = True
     """Compare letters and digits in one width and case, without spaces and sentence punctuation."""
@@ -166,7 +166,7 @@ def deduplicate_files(
     """Drop the rows of files that are the same or nearly the same as an earlier row, and say why.
 
     The inputs are read three times: for signatures, for the texts of possible pairs, and to write.
-    Memory: 80 bytes a row at the default options, and 4 bytes a character of the rows that share a
+    Memory: 64 bytes a row at the default options, and 5 bytes a character of the rows that share a
     MinHash band with another row.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ def session(threads: int | None = None) -> Iterator[torch.device]:
     """The device to work on: the first GPU, else the CPU with this many threads.
 
     Denormal numbers count as zero meanwhile (small weights otherwise slow a CPU down by a third or more
-    as training goes on), and the libraries draw no progress bars of their own.
+    as training goes on), and the libraries below are quiet.
 
     Args:
         threads: CPU threads of torch; as many as torch finds best by default.
@@ -37,7 +38,10 @@ def session(threads: int | None = None) -> Iterator[torch.device]:
     torch.set_flush_denormal(True)
     logging.disable_progress_bar()
     try:
-        yield torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        with warnings.catch_warnings():
+            # trl and peft still use names of transformers that are being replaced.
+            warnings.simplefilter("ignore", FutureWarning)
+            yield torch.device("cuda" if torch.cuda.is_available() else "cpu")
     finally:
         torch.set_num_threads(threads_before)
         torch.set_flush_denormal(False)

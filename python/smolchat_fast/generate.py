@@ -13,9 +13,8 @@ from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
-from smolchat_fast import progress as progress_
 from smolchat_fast.encode import batches_by_length, encode, pad_sources
-from smolchat_fast.progress import Progress
+from smolchat_fast.progress import Progress, ignore
 
 
 def generate_answers(
@@ -26,7 +25,7 @@ def generate_answers(
     batch_rows: int = 256,
     *,
     max_source: int = 320,
-    progress: Progress = progress_.ignore,
+    progress: Progress = ignore,
 ) -> list[str]:
     """Greedy answers, in the order of the prompts.
 

@@ -176,6 +176,8 @@ class _Run:
         """Word counts and a tokenizer from the rows for training."""
         counts, folder = self.out / "words.parquet", self.out / "tokenizer"
         rows = [self._rows(name) for name in ("pretrain", "sft") if self._rows(name).exists()]
+        # A merge list is made of counted words; the other kinds learn from the text itself.
+        source = [counts] if self.recipe.tokenizer.kind == "merges" else rows
         self._do(
             "count", counts, lambda: self._call(words.count_words_files, rows, counts, self.recipe.words)
         )
@@ -183,7 +185,7 @@ class _Run:
             "tokenizer",
             folder,
             lambda: self._call(
-                tokenizer.build_tokenizer_files, rows, folder, self.recipe.tokenizer, counts=counts
+                tokenizer.build_tokenizer_files, source, folder, self.recipe.tokenizer
             ),
         )
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from smolchat_fast.errors import DataError, StageError
-from smolchat_fast.preference import DpoOptions, dpo_files
+from smolchat_fast.preference import DpoOptions, dpo_files, trainer
 from smolchat_fast.preference.dpo import latest_checkpoint
 from smolchat_fast.preference.pairs import PairCollator, answer_log_probs, read_pairs
 from smolchat_fast.preference.trainer import Seq2SeqDpoTrainer, dpo_loss
@@ -212,8 +212,14 @@ def test_ctrl_c_saves_and_the_run_goes_on_from_there(tmp_path: Path, model: Path
         dpo_files([pairs], tmp_path / "out", LORA, model=model, progress=stop_at_five)
     assert not (tmp_path / "out").exists()
     steps: list[int] = []
-    dpo_files([pairs], tmp_path / "out", LORA, model=model, progress=lambda phase, n, _: steps.append(n))
-    assert steps[1:] == [6, 7, 8, 9, 10, 11, 12]
+    dpo_files(
+        [pairs],
+        tmp_path / "out",
+        LORA,
+        model=model,
+        progress=lambda phase, n, _: steps.append(n) if phase == "train" else None,
+    )
+    assert steps == [6, 7, 8, 9, 10, 11, 12]
     assert metrics(tmp_path / "out") == metrics(tmp_path / "whole")
 
 
@@ -246,7 +252,7 @@ def test_nothing_is_printed(
     )
     assert capfd.readouterr() == ("", "")
     assert not [str(warning.message) for warning in recwarn]
-    assert seen == [("reference", 0, 24), ("train", 1, 2), ("train", 2, 2)]
+    assert seen == [("reference", 16, 24), ("reference", 24, 24), ("train", 1, 2), ("train", 2, 2)]
 
 
 def test_targets_that_the_model_lacks_are_named(tmp_path: Path, model: Path, pairs: Path) -> None:
@@ -272,3 +278,18 @@ def test_files_without_pairs_are_refused(tmp_path: Path, model: Path) -> None:
     rows = write_rows(tmp_path / "rows.parquet", [{"prompt": "甲", "chosen": "乙"}])
     with pytest.raises(DataError, match="'rejected' not found"):
         dpo_files([rows], tmp_path / "out", LORA, model=model)
+
+
+def test_precision_is_that_of_the_options_whatever_ran_before(
+    tmp_path: Path, model: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.dtype] = []
+
+    def log_probs(model, batch):
+        seen.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+        return answer_log_probs(model, batch)
+
+    monkeypatch.setattr(trainer, "answer_log_probs", log_probs)
+    for name, precision in (("a", "bf16"), ("b", "fp32"), ("c", "bf16")):
+        dpo_files([pairs], tmp_path / name, replace(LORA, steps=1, precision=precision), model=model)
+    assert seen == [torch.bfloat16, torch.float32, torch.bfloat16]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 from smolchat_fast import device
 from smolchat_fast.preference.options import DpoOptions, DpoReport
 from smolchat_fast.progress import Progress, ignore
-from smolchat_fast.stage import Report, run_stage
+from smolchat_fast.stage import Report, file_hash, run_stage
 
 if TYPE_CHECKING:
+    import torch
     from peft import LoraConfig
     from torch import nn
     from trl.trainer.dpo_config import DPOConfig
 
+    from smolchat_fast.preference.log import RunLog
     from smolchat_fast.preference.trainer import Seq2SeqDpoTrainer
 
 CHECKPOINTS = "checkpoints"
@@ -60,10 +62,10 @@ def dpo_files(
     options.check()
 
     def work(partials: list[Path]) -> Report:
-        with device.session(threads), warnings.catch_warnings():
-            # trl still sets options of transformers by names that are being replaced.
-            warnings.simplefilter("ignore", FutureWarning)
-            return _train(inputs, partials[0], options, model, progress or ignore)
+        with device.session(threads) as place:
+            trainer, log, cut = _prepare(inputs, partials[0], options, model, place, progress or ignore)
+            _train(trainer, log, model, partials[0])
+        return _report(trainer, log, options, cut) | {"base_sha256": weights_hash(model)}
 
     finished = run_stage(
         "dpo", out, work, inputs=[*inputs, model], options=options, overwrite=overwrite, resumable=True
@@ -71,64 +73,83 @@ def dpo_files(
     return DpoReport(**finished.report)
 
 
-def _train(
-    inputs: Sequence[Path], out: Path, options: DpoOptions, folder: Path, progress: Progress
-) -> Report:
+def _prepare(
+    inputs: Sequence[Path],
+    out: Path,
+    options: DpoOptions,
+    folder: Path,
+    place: torch.device,
+    progress: Progress,
+) -> tuple[Seq2SeqDpoTrainer, RunLog, int]:
+    """The trainer, ready to start or to go on; its log; and how many pairs were cut."""
+    import torch
     from transformers import AutoTokenizer, PrinterCallback
 
-    from smolchat_fast.model import PAD, count_parameters, load_model, set_dropout
+    from smolchat_fast.model import PAD, load_model, set_dropout
     from smolchat_fast.preference.log import RunLog
-    from smolchat_fast.preference.pairs import PairCollator, read_pairs
+    from smolchat_fast.preference.pairs import PairCollator, read_pairs, with_reference
     from smolchat_fast.preference.trainer import Seq2SeqDpoTrainer
-    from smolchat_fast.train.stop import TrainingStopped, stop_on_signal
 
+    arguments = _arguments(options, out / CHECKPOINTS, place)
     tokenizer, model = AutoTokenizer.from_pretrained(folder), load_model(folder)
-    dropout = model.config.dropout_rate
-    # Rewards compare with a reference that has none either; trl would miss the attention's.
+    # A reward compares with a reference that has no dropout; trl would leave that of the attention on.
     set_dropout(model, 0.0)
-    parameters = count_parameters(model)
+    model.to(place).eval()  # type: ignore[arg-type]
     pairs, cut = read_pairs(inputs, tokenizer, options.max_source, options.max_target)
-    progress("reference", 0, len(pairs))
+    collator = PairCollator(PAD)
+    with torch.autocast(place.type, torch.bfloat16, enabled=options.precision == "bf16"):
+        pairs = with_reference(pairs, model, collator, 2 * options.batch_rows, progress)
     trainer = Seq2SeqDpoTrainer(
         model=model,
-        args=_arguments(options, out / CHECKPOINTS),
-        data_collator=PairCollator(PAD),
+        args=arguments,
+        data_collator=collator,
         train_dataset=pairs,
         processing_class=tokenizer,
         peft_config=_lora(options, model) if options.lora_rank else None,
     )
+    log = RunLog(out / "metrics.jsonl", progress)
     trainer.remove_callback(PrinterCallback)
-    with stop_on_signal() as stop:
-        log = RunLog(out / "metrics.jsonl", progress, stop)
-        trainer.add_callback(log)
+    trainer.add_callback(log)
+    return trainer, log, cut
+
+
+def _train(trainer: Seq2SeqDpoTrainer, log: RunLog, base: Path, out: Path) -> None:
+    """Train to the end and save, or raise `TrainingStopped` once a checkpoint is written."""
+    from smolchat_fast.train.stop import TrainingStopped, stop_on_signal
+
+    with stop_on_signal() as log.stop:
         trainer.train(resume_from_checkpoint=latest_checkpoint(out / CHECKPOINTS))
     if log.stopped:
-        raise TrainingStopped(
-            f"stopped after step {trainer.state.global_step:,}; the same command goes on from there"
-        )
-    model.config.dropout_rate = dropout
-    _save(trainer, folder, out)
+        step = f"{trainer.state.global_step:,}"
+        raise TrainingStopped(f"stopped after step {step}; the same command goes on from there")
+    _save(trainer, base, out)
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+
+
+def _report(trainer: Seq2SeqDpoTrainer, log: RunLog, options: DpoOptions, cut: int) -> Report:
+    from smolchat_fast.model import count_parameters
+
     return {
-        "pairs": len(pairs),
+        "pairs": len(trainer.train_dataset),
         "cut": cut,
         "steps": trainer.state.global_step,
         **{name: log.last[name] for name in ("loss", "chosen_reward", "rejected_reward", "accuracy")},
         "trained_parameters": count_parameters(trainer.model, trainable=True),
-        "parameters": parameters,
+        "parameters": sum(p.numel() for name, p in trainer.model.named_parameters() if "lora_" not in name),
         "adapter": options.lora_rank > 0,
     }
 
 
-def _arguments(options: DpoOptions, checkpoints: Path) -> DPOConfig:
-    import torch
+def _arguments(options: DpoOptions, checkpoints: Path, place: torch.device) -> DPOConfig:
+    from accelerate.state import AcceleratorState
     from trl.trainer.dpo_config import DPOConfig
 
+    # An earlier stage of this process may have run in another precision, which accelerate keeps for ever.
+    AcceleratorState._reset_state()
     return DPOConfig(
         output_dir=str(checkpoints),
         beta=options.beta,
         precompute_ref_log_probs=True,
-        precompute_ref_batch_size=2 * options.batch_rows,
         num_train_epochs=options.epochs,
         max_steps=options.steps or -1,
         per_device_train_batch_size=options.batch_rows,
@@ -146,12 +167,14 @@ def _arguments(options: DpoOptions, checkpoints: Path) -> DPOConfig:
         logging_steps=options.log_every,
         # A loss that is no number must end the run, not be left out of the log.
         logging_nan_inf_filter=False,
-        save_steps=options.save_every,
+        save_strategy="steps" if options.save_every else "no",
+        save_steps=options.save_every or 1,
         save_total_limit=2,
         seed=options.seed,
         data_seed=options.seed,
         remove_unused_columns=False,
-        dataloader_pin_memory=torch.cuda.is_available(),
+        use_cpu=place.type == "cpu",
+        dataloader_pin_memory=place.type != "cpu",
         disable_tqdm=True,
         report_to="none",
     )
@@ -193,15 +216,25 @@ def latest_checkpoint(folder: Path) -> str | None:
     return str(max(found)[1]) if found else None
 
 
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of the weights of a model folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(file_hash(path).encode())
+    return digest.hexdigest()
+
+
 def _save(trainer: Seq2SeqDpoTrainer, base: Path, out: Path) -> None:
     from peft import PeftModel
+    from transformers import AutoConfig
 
-    from smolchat_fast.model import save_model
+    from smolchat_fast.model import save_model, set_dropout
 
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
-    if not isinstance(model, PeftModel):
-        save_model(model, base, out)
+    if isinstance(model, PeftModel):
+        model.save_pretrained(str(out))
+        # peft's form of a model card, with nothing filled in.
+        (out / "README.md").unlink(missing_ok=True)
         return
-    model.save_pretrained(str(out))
-    # peft's form of a model card, with nothing filled in.
-    (out / "README.md").unlink(missing_ok=True)
+    set_dropout(model, AutoConfig.from_pretrained(base).dropout_rate)
+    save_model(model, base, out)

@@ -31,11 +31,12 @@ class RunLog(TrainerCallback):
 
     Attributes:
         last: The newest line.
+        stop: Whether the run is asked to stop.
         stopped: True if the run was asked to stop, and saved a checkpoint before its last step.
     """
 
-    def __init__(self, path: Path, progress: Progress, stop: Stop) -> None:
-        self.path, self.progress, self.stop = path, progress, stop
+    def __init__(self, path: Path, progress: Progress) -> None:
+        self.path, self.progress, self.stop = path, progress, Stop()
         self.last: dict[str, Any] = {}
         self.stopped = False
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from smolchat_fast import device
 from smolchat_fast.errors import DataError, StageError
+from smolchat_fast.preference.dpo import weights_hash
 from smolchat_fast.preference.options import MergeOptions, MergeReport
 from smolchat_fast.progress import Progress, ignore
-from smolchat_fast.stage import Report, file_hash, read_manifest, run_stage
+from smolchat_fast.stage import Report, read_manifest, run_stage
 
 
 def merge_files(
@@ -71,12 +72,9 @@ def _adapter_folder(inputs: Sequence[Path]) -> Path:
 def _check_base(adapter: Path, base: Path) -> None:
     """Refuse another base than the one in the adapter's manifest; shapes alone would not tell."""
     manifest = read_manifest(adapter)
-    if manifest is None:
-        return
-    known = {made["sha256"]: made["name"] for made in manifest["inputs"]}
-    if file_hash(base) not in known:
+    if manifest is not None and manifest["report"]["base_sha256"] != weights_hash(base):
         raise StageError(
-            f"{adapter} was trained on another model than {base} (its inputs: {', '.join(known.values())}). "
+            f"{adapter} was trained on other weights than those of {base}. "
             "Name the folder that `dpo` was given as --model."
         )
 

@@ -83,14 +83,14 @@ class DpoOptions:
     log_every: int = 10
     """Steps between lines of `metrics.jsonl`."""
     save_every: int = 500
-    """Steps between checkpoints."""
+    """Steps between checkpoints; 0: none unless asked to stop."""
     seed: int = 1
     """Seed of the order of the pairs, the adapter's start and dropout."""
 
     def check(self) -> None:
         """Raise ValueError for an option out of range."""
-        _at_least(self, 1, "batch_rows", "accumulate", "max_source", "max_target", "log_every", "save_every")
-        _at_least(self, 0, "steps", "lora_rank", "lr", "weight_decay", "max_norm")
+        _at_least(self, 1, "batch_rows", "accumulate", "max_source", "max_target", "log_every")
+        _at_least(self, 0, "steps", "lora_rank", "lr", "weight_decay", "max_norm", "save_every")
         _above(self, 0, "beta", "lora_alpha")
         if not self.steps:
             _at_least(self, 1, "epochs")
@@ -114,6 +114,8 @@ class DpoReport:
     parameters: int
     adapter: bool
     """True if the output is a LoRA adapter, False if it is a whole model."""
+    base_sha256: str
+    """Hash of the weights that training began with; `merge` takes no others."""
 
     @property
     def margin(self) -> float:

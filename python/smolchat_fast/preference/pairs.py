@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
-from datasets import Dataset
-from torch import Tensor, nn
+from datasets import Dataset, concatenate_datasets
+from datasets.table import InMemoryTable
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -22,6 +24,7 @@ from smolchat_fast.encode import (
     shifted_right,
 )
 from smolchat_fast.errors import DataError
+from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.rows import read_texts
 
 Example = Mapping[str, Any]
@@ -36,23 +39,25 @@ def read_pairs(
     Raises:
         DataError: a file lacks a column or has a null; names file and row; or there is no pair at all.
     """
-    columns: dict[str, list[list[int]]] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
-    for texts in read_texts(paths, ["prompt", "chosen", "rejected"]):
+    limits = {"prompt": max_source, "chosen": max_target, "rejected": max_target}
+    tables: list[pa.Table] = []
+    cut = 0
+    for texts in read_texts(paths, list(limits)):
         # One token more than allowed tells the cut ones from those that just fit.
-        for column, values, most in zip(
-            columns.values(), texts, (max_source, max_target, max_target), strict=True
-        ):
-            column.extend(encode(tokenizer, values, most + 1))
-    limits = dict(zip(columns, (max_source, max_target, max_target), strict=True))
-    cut = sum(
-        any(len(ids) > limits[name] for name, ids in zip(columns, row, strict=True))
-        for row in zip(*columns.values(), strict=True)
-    )
-    for name, rows in columns.items():
-        columns[name] = [_shortened(ids, limits[name]) for ids in rows]
-    if not columns["prompt_ids"]:
+        sides = [encode(tokenizer, side, most + 1) for side, most in zip(texts, limits.values(), strict=True)]
+        pairs = list(zip(*sides, strict=True))
+        cut += sum(
+            any(len(ids) > most for ids, most in zip(pair, limits.values(), strict=True)) for pair in pairs
+        )
+        columns: dict[str, pa.Array] = {
+            f"{name}_ids": pa.array([_shortened(ids, most) for ids in side], pa.list_(pa.int32()))
+            for side, (name, most) in zip(sides, limits.items(), strict=True)
+        }
+        columns["length"] = pa.array([max(map(len, pair)) for pair in pairs], pa.int32())
+        tables.append(pa.table(columns))
+    if not tables:
         raise DataError(f"{', '.join(map(str, paths))}: no preference pair. Did `reject` keep any?")
-    return Dataset.from_dict(columns), cut
+    return Dataset(InMemoryTable(pa.concat_tables(tables))), cut
 
 
 def _shortened(ids: list[int], most: int) -> list[int]:
@@ -81,55 +86,56 @@ class PairCollator:
         return batch
 
 
-def answer_log_probs(
-    model: PreTrainedModel, batch: Mapping[str, Tensor], wrapped: nn.Module | None = None
-) -> Tensor:
+def answer_log_probs(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
     """Log-probability of each whole answer, `[EOS]` included.
 
     Each prompt is encoded once for both of its answers.
 
     Args:
-        model: The encoder-decoder model.
+        model: The encoder-decoder model, also one with an adapter.
         batch: Of `PairCollator`, on the model's device.
-        wrapped: The model as wrapped for several processes, which then does the second half of the work.
     Returns:
         float32 [2 B]: chosen answers, then rejected ones.
     """
     source, mask, labels = batch["input_ids"], batch["attention_mask"], batch["labels"]
     hidden = model.get_encoder()(input_ids=source, attention_mask=mask).last_hidden_state  # [B, S, D]
-    logits = (wrapped or model)(
+    config = model.config
+    logits = model(
         encoder_outputs=BaseModelOutput(last_hidden_state=hidden.repeat(2, 1, 1)),
         attention_mask=mask.repeat(2, 1),
-        decoder_input_ids=shifted_right(
-            labels, model.config.decoder_start_token_id, model.config.pad_token_id
-        ),
+        decoder_input_ids=shifted_right(labels, config.decoder_start_token_id, config.pad_token_id),
         use_cache=False,
     ).logits  # [2 B, T, V]
     return -label_nats(logits, labels).sum(1)
 
 
 @torch.inference_mode()
-def with_reference(pairs: Dataset, model: Any, collator: PairCollator, batch_rows: int) -> Dataset:
-    """The pairs with the model's own log-probabilities, computed once before it is trained.
+def with_reference(
+    pairs: Dataset,
+    model: PreTrainedModel,
+    collator: PairCollator,
+    batch_rows: int,
+    progress: Progress = ignore,
+) -> Dataset:
+    """The pairs with the log-probabilities of the model as it is, the reference of the training to come.
 
     Args:
         pairs: As read.
-        model: The model to be trained; with an adapter, the adapter counts as absent.
+        model: In evaluation mode, not yet trained.
         collator: Pads batches.
         batch_rows: Pairs of a batch.
+        progress: Called with ("reference", pairs done, pairs in all).
     Returns:
         The pairs with `ref_chosen_logps` and `ref_rejected_logps`.
     """
-    examples = [pairs[row] for row in range(len(pairs))]
-    found = torch.empty(2, len(examples))
-    lengths = [max(len(e["chosen_ids"]), len(e["rejected_ids"])) for e in examples]
-    training = model.training
-    model.eval()
-    for rows in batches_by_length(lengths, batch_rows):
-        batch = {name: t.to(model.device) for name, t in collator([examples[row] for row in rows]).items()}
-        found[:, rows] = answer_log_probs(model, batch).view(2, -1).cpu()
-    model.train(training)
-    named = zip(("ref_chosen_logps", "ref_rejected_logps"), found.tolist(), strict=True)
-    for name, column in named:
-        pairs = pairs.add_column(name, column)  # type: ignore[call-arg]
-    return pairs
+    found = torch.empty(2, len(pairs))
+    done = 0
+    for rows in batches_by_length(pairs["length"][:], batch_rows):
+        batch = collator([pairs[row] for row in rows])
+        on_device = {name: tensor.to(model.device) for name, tensor in batch.items()}
+        found[:, rows] = answer_log_probs(model, on_device).view(2, -1).cpu()
+        done += len(rows)
+        progress("reference", done, len(pairs))
+    names = ("ref_chosen_logps", "ref_rejected_logps")
+    known = pa.table(dict(zip(names, found.numpy(), strict=True)))
+    return concatenate_datasets([pairs, Dataset(InMemoryTable(known))], axis=1)

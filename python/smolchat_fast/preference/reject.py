@@ -111,7 +111,7 @@ def _write_pairs(
         chunks.append(folder / f"chunk-{len(chunks):06d}.parquet")
         if not chunks[-1].exists():
             rows = zip(prompts, chosen, answer(prompts, told), source, strict=True)
-            _write_whole(chunks[-1], [row for row in rows if row[1] != row[2]])
+            _write_chunk(chunks[-1], [row for row in rows if row[1] != row[2]])
         begun += len(prompts)
     pairs = 0
     with pq.ParquetWriter(folder / "pairs.parquet", SCHEMA, compression="zstd") as writer:
@@ -126,7 +126,7 @@ def _chunks(inputs: Sequence[Path], rows: int) -> Iterator[list[list[str]]]:
     return read_texts(inputs, ["prompt", ("chosen", "response")], optional=["source"], batch_rows=rows)
 
 
-def _write_whole(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
+def _write_chunk(path: Path, rows: Sequence[tuple[str, ...]]) -> None:
     draft = path.with_suffix(".draft")
     columns = [pa.array([row[i] for row in rows], pa.string()) for i in range(len(SCHEMA))]
     pq.write_table(pa.table(columns, schema=SCHEMA), draft, compression="zstd")

@@ -1,29 +1,29 @@
 """trl's DPO trainer for encoder-decoder models, which trl itself no longer trains.
 
-What trl would do on one sequence of prompt and answer is done here on two: data preparation, reference
-log-probabilities and loss. Optimizer, schedule, checkpoints and resume are those of trl and transformers.
+What trl would do on one sequence of prompt and answer is done here on two: the data and the reference come
+prepared from `pairs`, and the loss is its own. Optimizer, schedule, checkpoints and resume are those of trl and transformers.
 """
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
-from accelerate.utils import is_peft_model
 from datasets import Dataset
 from torch import Tensor
 from torch.nn import functional
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from smolchat_fast.preference.pairs import PairCollator, answer_log_probs, with_reference
+from smolchat_fast.preference.pairs import answer_log_probs
 
 
 class Seq2SeqDpoTrainer(DPOTrainer):
-    """Trains `T5ForConditionalGeneration` on token ids of pairs; needs `precompute_ref_log_probs=True`."""
+    """Trains `T5ForConditionalGeneration` on pairs as `read_pairs` and `with_reference` make them.
+
+    Its arguments need `precompute_ref_log_probs`, or trl would load the reference as a second model.
+    """
 
     model: Any
-    data_collator: PairCollator
 
     def _prepare_dataset(
         self, dataset: Any, processing_class: Any, args: DPOConfig, dataset_name: str
@@ -31,13 +31,11 @@ class Seq2SeqDpoTrainer(DPOTrainer):
         return dataset
 
     def _precompute_ref_logps(self, dataset: Dataset, name: str, batch_size: int) -> Dataset:
-        plain = self.model.disable_adapter() if is_peft_model(self.model) else contextlib.nullcontext()
-        with plain, self.accelerator.autocast():
-            return with_reference(dataset, self.model, self.data_collator, batch_size)
+        return dataset
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False) -> Any:
         with self.accelerator.autocast():
-            log_probs = answer_log_probs(self.accelerator.unwrap_model(model), inputs, model)
+            log_probs = answer_log_probs(model, inputs)
         rewards = self.beta * (log_probs - inputs["reference"])  # [2 B]
         chosen, rejected = rewards.chunk(2)
         losses = dpo_loss(chosen, rejected)  # [B]

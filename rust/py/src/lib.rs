@@ -3,6 +3,7 @@
 //! A wrapper converts its arguments, calls [`job::run`] and converts the result; whatever is longer
 //! belongs in the core.
 
+mod clean;
 mod column;
 mod dedup;
 mod error;
@@ -11,6 +12,7 @@ mod options;
 mod sources;
 mod split;
 mod stream;
+mod words;
 
 use pyo3::prelude::*;
 use pyo3::exceptions::PyValueError;
@@ -20,6 +22,9 @@ use smolchat_core as core;
 mod _core {
     #[pymodule_export]
     use super::{default_options, version};
+
+    #[pymodule_export]
+    use super::clean::{clean_files, clean_table, clean_text};
     #[pymodule_export]
     use super::dedup::{deduplicate_files, find_duplicates};
     #[pymodule_export]
@@ -28,6 +33,8 @@ mod _core {
     use super::split::split_files;
     #[pymodule_export]
     use super::stream::Stream;
+    #[pymodule_export]
+    use super::words::{count_words, count_words_files, cut_words, merge_word_counts};
 }
 
 /// Version of the compiled core.
@@ -40,10 +47,12 @@ fn version() -> &'static str {
 #[pyfunction]
 fn default_options(name: &str) -> PyResult<String> {
     match name {
+        "CleanOptions" => options::to_json(&core::clean::CleanOptions::default()),
         "DedupOptions" => options::to_json(&core::dedup::DedupOptions::default()),
         "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
         "StreamOptions" => options::to_json(&core::stream::StreamOptions::default()),
+        "WordOptions" => options::to_json(&core::words::WordOptions::default()),
         _ => Err(PyValueError::new_err(format!("no options struct is called {name:?}"))),
     }
 }

@@ -13,32 +13,51 @@ const MIN_NEW: f64 = 0.2;
 /// One undecodable character in so many makes a text broken.
 const BROKEN_IN: usize = 1_000;
 
-/// Why a row must go, if it must: the first rule that one of its texts breaks. `texts` holds the name of
-/// a column, its text before cleaning and after.
-pub fn find_reason(texts: &[(&str, &str, &str)], options: &CleanOptions) -> Option<Rule> {
-    texts.iter().find_map(|(column, before, after)| reason(column, before, after, options)).or_else(|| {
+/// A text of a row.
+#[derive(Clone, Copy)]
+pub struct Text<'r> {
+    pub column: &'r str,
+    /// Before cleaning.
+    pub before: &'r str,
+    /// After cleaning.
+    pub after: &'r str,
+}
+
+/// Why a row must go, if it must: the first rule that one of its texts breaks, and that text.
+pub fn find_reason<'t, 'r>(texts: &'t [Text<'r>], options: &CleanOptions) -> Option<(Rule, &'t Text<'r>)> {
+    let broken = texts.iter().find_map(|text| Some((reason(text, options)?, text)));
+    broken.or_else(|| {
         let low = options.min_han_share > 0.0 && han_share(texts) < options.min_han_share;
-        low.then_some(Rule::FewHan)
+        texts.first().filter(|_| low).map(|text| (Rule::FewHan, text))
     })
 }
 
-fn reason(column: &str, before: &str, after: &str, options: &CleanOptions) -> Option<Rule> {
-    let (min, max) = match column {
+fn reason(text: &Text<'_>, options: &CleanOptions) -> Option<Rule> {
+    let (min, max) = match text.column {
         "prompt" => (options.min_prompt_chars, options.max_prompt_chars),
         _ => (options.min_chars, options.max_chars),
     };
-    // Bytes bound characters, so that long texts are not counted in vain.
+    let after = text.after;
+    if text.column == "rejected" {
+        // A rejected answer may be as bad as it likes, but it has to be there.
+        return (options.empty && after.trim().is_empty()).then_some(Rule::Empty);
+    }
     let chars = after.chars().count();
-    match () {
-        () if options.empty && after.trim().is_empty() => Some(Rule::Empty),
-        () if options.broken && is_broken(before) => Some(Rule::Broken),
-        () if options.punctuation_only && chars > 0 && after.chars().all(|c| is_punctuation(c) || c.is_whitespace()) => {
-            Some(Rule::PunctuationOnly)
-        }
-        () if chars < min => Some(Rule::TooShort),
-        () if max > 0 && chars > max => Some(Rule::TooLong),
-        () if options.repetition && chars >= MIN_CHARS && is_repetitive(after) => Some(Rule::Repetition),
-        () => None,
+    let is_mark = |c: char| is_punctuation(c) || c.is_whitespace();
+    if options.empty && after.trim().is_empty() {
+        Some(Rule::Empty)
+    } else if options.broken && is_broken(text.before) {
+        Some(Rule::Broken)
+    } else if options.punctuation_only && chars > 0 && after.chars().all(is_mark) {
+        Some(Rule::PunctuationOnly)
+    } else if chars < min {
+        Some(Rule::TooShort)
+    } else if max > 0 && chars > max {
+        Some(Rule::TooLong)
+    } else if options.repetition && chars >= MIN_CHARS && is_repetitive(after) {
+        Some(Rule::Repetition)
+    } else {
+        None
     }
 }
 
@@ -71,8 +90,8 @@ fn is_repetitive(text: &str) -> bool {
     pieces > MIN_CHARS / 2 && (new as f64) < MIN_NEW * pieces as f64
 }
 
-fn han_share(texts: &[(&str, &str, &str)]) -> f64 {
-    let characters = texts.iter().flat_map(|(_, _, after)| after.chars()).filter(|c| !c.is_whitespace());
+fn han_share(texts: &[Text<'_>]) -> f64 {
+    let characters = texts.iter().flat_map(|text| text.after.chars()).filter(|c| !c.is_whitespace());
     let (han, all) = characters.fold((0u64, 0u64), |(han, all), c| (han + u64::from(is_han(c)), all + 1));
     if all == 0 { 0.0 } else { han as f64 / all as f64 }
 }

@@ -15,7 +15,7 @@ impl<'t> Edit<'t> {
     /// Replaces a part that begins where the one before it ended, or later; the first of two that
     /// overlap counts.
     pub fn replace(&mut self, range: Range<usize>, with: &str) {
-        if range.start < self.done || self.text[range.clone()] == *with {
+        if range.start < self.done || range.is_empty() || self.text[range.clone()] == *with {
             return;
         }
         if self.done == 0 {

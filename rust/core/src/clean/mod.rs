@@ -19,6 +19,7 @@ mod report;
 mod rows; // batches and files -> clean ones
 mod rules; // one function for each rule
 mod scan; // text -> which rules may apply
+mod slice; // some rows -> clean ones, on one thread
 mod spans; // text -> parts that no rule may alter
 #[cfg(test)]
 mod tests;
@@ -35,8 +36,8 @@ use spans::Spans;
 
 type Apply = fn(&str, &Spans) -> Option<String>;
 
-/// Rounds after which a text is left as it is. Every rule makes a text shorter or has fewer places to
-/// work on after it, so real text needs two or three.
+/// A text that goes on changing for so many rounds is left as it was, so that cleaning twice is cleaning
+/// once for whatever anybody makes up. Real text needs two or three.
 const MAX_ROUNDS: usize = 100;
 
 /// Cleans one text.
@@ -74,15 +75,19 @@ impl Cleaner {
         Ok(Self { rules, options: options.clone() })
     }
 
+    pub(crate) fn options(&self) -> &CleanOptions {
+        &self.options
+    }
+
     /// Cleans a text and tells each change: the rule, the text before and after it.
     pub fn clean<'t>(&self, text: &'t str, mut tell: impl FnMut(Rule, &str, &str)) -> Cow<'t, str> {
         let mut current = Cow::Borrowed(text);
         for _ in 0..MAX_ROUNDS {
             if !self.round(&mut current, &mut tell) {
-                break;
+                return current;
             }
         }
-        current
+        Cow::Borrowed(text)
     }
 
     /// Applies each rule once; true if one changed the text.

@@ -5,6 +5,9 @@ use memchr::{memchr, memmem};
 use super::edit::{after, before};
 use crate::text::is_han;
 
+/// How far the end of inline code or of a link target is looked for, in bytes.
+const MAX_INLINE: usize = 2_048;
+
 /// The parts of a text that no rule may alter: code, addresses, link targets.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Spans(Vec<Range<usize>>);
@@ -90,7 +93,8 @@ fn inline_code(text: &str, fenced: &Spans, found: &mut Vec<Range<usize>>) {
         if fenced.covers(start) {
             continue;
         }
-        let line_end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |i| at + i);
+        let reach = bytes.len().min(at + MAX_INLINE);
+        let line_end = memchr(b'\n', &bytes[at..reach]).map_or(reach, |i| at + i);
         let mut close = at;
         while let Some(i) = memchr(b'`', &bytes[close..line_end]).map(|i| close + i) {
             let found_width = ticks(i);
@@ -220,10 +224,14 @@ fn addresses(text: &str, found: &mut Vec<Range<usize>>) {
         (i - scheme, i + 3, scheme > 1)
     });
     let hosts = memmem::find_iter(bytes, b"www.").map(|i| (i, i + 4, true));
-    for (start, rest, valid) in schemes.chain(hosts) {
-        let end = address_end(text, rest);
-        if valid && end > rest {
+    let mut done = 0;
+    let mut starts: Vec<_> = schemes.chain(hosts).filter(|(.., valid)| *valid).collect();
+    starts.sort_unstable();
+    for (start, rest, _) in starts {
+        let end = if start < done { rest } else { address_end(text, rest) };
+        if end > rest {
             found.push(start..end);
+            done = end;
         }
     }
 }
@@ -248,17 +256,19 @@ fn address_end(text: &str, start: usize) -> usize {
 
 /// Marks at the end belong to the sentence around an address, and so does a bracket that it does not open.
 fn trim_address(text: &str, start: usize, mut end: usize) -> usize {
-    while let Some(last) = text[start..end].chars().next_back() {
-        let unopened = match last {
-            ')' => text[start..end].matches(')').count() > text[start..end].matches('(').count(),
-            ']' => text[start..end].matches(']').count() > text[start..end].matches('[').count(),
-            '.' | ',' | ';' | ':' | '!' | '?' | '\'' | '*' => true,
-            _ => false,
-        };
-        if !unopened {
-            break;
+    let unopened = |open: u8, close: u8| {
+        let count = |wanted| memchr::memchr_iter(wanted, &text.as_bytes()[start..end]).count();
+        count(close).saturating_sub(count(open))
+    };
+    let (mut round, mut square) = (unopened(b'(', b')'), unopened(b'[', b']'));
+    while end > start {
+        match text.as_bytes()[end - 1] {
+            b')' if round > 0 => round -= 1,
+            b']' if square > 0 => square -= 1,
+            b'.' | b',' | b';' | b':' | b'!' | b'?' | b'\'' | b'*' => {}
+            _ => break,
         }
-        end -= last.len_utf8();
+        end -= 1;
     }
     end
 }
@@ -279,8 +289,8 @@ fn mails(text: &str, found: &mut Vec<Range<usize>>) {
 /// `(target)` of `[text](target)`.
 fn link_targets(text: &str, found: &mut Vec<Range<usize>>) {
     for at in memmem::find_iter(text.as_bytes(), b"](").map(|i| i + 1) {
-        let line = text[at..].find(['\n', ')']).filter(|i| text.as_bytes()[at + i] == b')');
-        if let Some(length) = line {
+        let reach = &text.as_bytes()[at..text.len().min(at + MAX_INLINE)];
+        if let Some(length) = memchr::memchr2(b'\n', b')', reach).filter(|i| reach[*i] == b')') {
             let target = &text[at + 1..at + length];
             let is_target = !target.contains(' ') && (target.contains(['/', '.', '#']) || target.is_ascii());
             if is_target && !target.is_empty() {

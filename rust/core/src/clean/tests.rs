@@ -38,6 +38,8 @@ fn templates_go() {
         ("给出建议。&lt;noinput&gt;", "给出建议。<noinput>"),
         ("答案是四。</s>", "答案是四。"),
         ("答案是四。<|im_end|>\n[EOS]", "答案是四。"),
+        ("<s>Human: 你好\n</s><s>Assistant: 你好</s>", "Human: 你好\nAssistant: 你好"),
+        ("概率 P(I|<s>)=0.67", "概率 P(I|<s>)=0.67"),
         ("句子以“</s>”结束。", "句子以“</s>”结束。"),
         ("# 标题\n## 小节\n### 要点\n正文", "# 标题\n## 小节\n### 要点\n正文"),
     ]);
@@ -114,6 +116,9 @@ fn punctuation_elsewhere_stays() {
         "一. 简介\n二. 方法",
         "计算(1+2)*3等于几？",
         "f(x)的值",
+        "水的沸点为100°C (212°F)。",
+        "中 = (低 + 高) // 2",
+        "当前.下一个=上一个",
         "3.我们\n4.你们",
     ];
     for text in same {
@@ -133,6 +138,8 @@ fn repeated_marks_become_one() {
         ("等等…………", "等等……"),
         ("wait... what?!", "wait... what?!"),
         ("Wow!!!", "Wow!"),
+        (".... . .-.. .-.. ---", ".... . .-.. .-.. ---"),
+        ("好的......", "好的……"),
         ("a != b && !!c", "a != b && !!c"),
         ("---\n===\n***", "---\n===\n***"),
     ]);
@@ -167,6 +174,16 @@ fn a_rule_that_is_off_changes_nothing() {
         ..Default::default()
     };
     assert_eq!(clean_text(text, &off).expect("valid options"), text);
+}
+
+#[test]
+fn made_up_text_ends_in_bounded_time() {
+    let pieces = ["&amp;", "amp;", "<b", "<!--", "](", "http://a", "://", "`", "``", "([", "。", "汉.", "\"汉", " 汉", "\r", "#38;", "<b>b>", ")"];
+    for piece in pieces {
+        let text = format!("&<`{}", piece.repeat(300_000 / piece.len()));
+        let once = clean(&text);
+        assert_eq!(clean(&once), once, "{piece}");
+    }
 }
 
 /// Pieces that rules look for, mixed at random.

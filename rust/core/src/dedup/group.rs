@@ -5,7 +5,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::band::Candidates;
-use super::verify::{Pair, Probe, Verifier};
+use super::verify::{Pair, Probes, Verifier};
 use crate::error::Result;
 use crate::job::Job;
 
@@ -95,14 +95,14 @@ impl<'a> Board<'a> {
         let earlier: Vec<_> = block
             .clone()
             .into_par_iter()
-            .map_init(Probe::default, |probe, row| {
+            .map_init(Probes::default, |probes, row| {
                 job.check()?;
-                Ok(self.first_duplicate(row, 0, probe))
+                Ok(self.first_duplicate(row, 0, probes))
             })
             .collect::<Result<_>>()?;
-        let mut probe = Probe::default();
+        let mut probes = Probes::default();
         for (row, earlier) in block.clone().zip(earlier) {
-            self.fates[row] = earlier.or_else(|| self.first_duplicate(row, block.start, &mut probe));
+            self.fates[row] = earlier.or_else(|| self.first_duplicate(row, block.start, &mut probes));
             if self.fates[row].is_none() {
                 self.keep(row);
             }
@@ -111,7 +111,7 @@ impl<'a> Board<'a> {
     }
 
     /// The first kept row from `from` on that this row is a duplicate of.
-    fn first_duplicate(&self, row: usize, from: usize, probe: &mut Probe) -> Option<(u32, f64)> {
+    fn first_duplicate(&self, row: usize, from: usize, probes: &mut Probes) -> Option<(u32, f64)> {
         if (self.candidates.rows[row] as usize) < self.candidates.against {
             return None;
         }
@@ -122,7 +122,7 @@ impl<'a> Board<'a> {
         }
         others.sort_unstable();
         others.dedup();
-        let mut pair = Pair::new(self.verifier, row, probe);
+        let mut pair = Pair::new(self.verifier, row, probes);
         others.into_iter().find_map(|other| pair.with(other as usize).map(|similarity| (other, similarity)))
     }
 

@@ -6,8 +6,8 @@
 //! n-grams themselves, so precision is 1 and only recall is statistical: at least 0.998 of the pairs
 //! at the threshold itself, more above. Rows with the same text take a shorter way.
 //!
-//! Time is linear in characters. Memory is 16 bytes and 4 per band (64 at the defaults) for each row,
-//! and the compared texts of those rows that share a band with another row, at 4 bytes a character.
+//! Time is linear in characters. Memory is 16 bytes and 4 per band for each row, 64 in all at the
+//! defaults, and 5 bytes for each character of those rows that share a band with another row.
 //!
 //! ```
 //! use smolchat_core::dedup::{DedupOptions, find_duplicates};
@@ -30,6 +30,7 @@ mod normal; // row -> compared characters
 mod options;
 mod reason; // removed rows -> columns of a table
 mod shingle; // characters -> hashed n-grams
+mod sieve; // pair -> n-grams that it shares at most
 mod signature; // n-grams -> MinHash signature
 mod texts; // slices and tables -> rows
 mod verify; // pair -> exact Jaccard

@@ -16,84 +16,107 @@ const NUMBER_BASE: u64 = 0x9E37_79B9_7F4A_7C15;
 /// The compared form of one row; made anew in the same memory for each row.
 #[derive(Debug, Default)]
 pub(super) struct Compared {
-    /// One code per compared character.
-    pub codes: Vec<u32>,
-    /// Hash of the runs of digits in order; 0 without digits.
-    pub numbers: u64,
+    /// Never shrinks, so that it is cleared once and not for each row.
+    buffer: Vec<u32>,
+    length: usize,
+    numbers: u64,
+    /// The last code was a digit.
+    after_digit: bool,
+    /// The first mark that was left out since that digit.
+    gap: Option<char>,
 }
 
 impl Compared {
     /// Takes up a row that consists of these columns.
     pub fn fill<'a>(&mut self, parts: impl Iterator<Item = &'a str>, normalize: bool) {
-        self.codes.clear();
-        self.numbers = 0;
+        (self.length, self.numbers) = (0, 0);
         for (column, part) in parts.enumerate() {
+            // No text has more codes than bytes, and there may be a border before it.
+            let needed = self.length + part.len() + 1;
+            if self.buffer.len() < needed {
+                self.buffer.resize(needed, 0);
+            }
             if column > 0 {
-                self.codes.push(BORDER);
+                self.put(BORDER);
             }
-            let start = self.codes.len();
-            self.codes.reserve(part.len());
-            if normalize {
-                self.push_normalized(part);
-            }
-            if self.codes.len() == start {
-                self.push_as_it_is(part);
+            let start = self.length;
+            self.push(part, normalize);
+            if self.length == start {
+                self.push(part, false);
             }
         }
     }
 
-    fn push_normalized(&mut self, part: &str) {
-        let (mut gap, mut after_digit) = (None, false);
-        for c in part.chars() {
-            let code = folded(c);
-            if code == u32::from(LEFT_OUT) {
-                if after_digit && gap.is_none() {
-                    gap = Some(narrow(c) as u32);
-                }
-                continue;
-            }
-            let digit = is_digit(code);
-            if digit {
-                if !after_digit || gap.is_some() {
-                    self.begin_number();
-                }
-                if let Some(mark) = gap.filter(|_| after_digit) {
-                    self.codes.push(mark);
-                }
-                self.add_digit(code);
-            }
-            self.codes.push(code);
-            (gap, after_digit) = (None, digit);
+    /// One code per compared character.
+    pub fn codes(&self) -> &[u32] {
+        &self.buffer[..self.length]
+    }
+
+    /// Hash of the runs of digits in order; 0 without digits.
+    pub fn numbers(&self) -> u64 {
+        self.numbers
+    }
+
+    fn push(&mut self, part: &str, normalize: bool) {
+        (self.after_digit, self.gap) = (false, None);
+        let mut rest = part;
+        loop {
+            rest = self.push_plain(rest);
+            let mut chars = rest.chars();
+            let Some(c) = chars.next() else { break };
+            self.push_other(c, normalize);
+            rest = chars.as_str();
         }
     }
 
-    fn push_as_it_is(&mut self, part: &str) {
-        let mut after_digit = false;
-        for c in part.chars() {
-            let code = folded(c);
-            let digit = is_digit(code);
-            if digit {
-                if !after_digit {
-                    self.begin_number();
-                }
-                self.add_digit(code);
-            }
-            self.codes.push(c as u32);
-            after_digit = digit;
+    /// Takes in the plain characters that `text` begins with and returns what comes after them.
+    ///
+    /// In UTF-8 these are the three-byte characters that begin with E4 to E9. Reading them three bytes
+    /// at a time, without a decision per character, makes the whole of `signatures` a third faster.
+    fn push_plain<'a>(&mut self, text: &'a str) -> &'a str {
+        let (triples, _) = text.as_bytes().as_chunks::<3>();
+        let triples = triples.iter().take_while(|[first, ..]| (0xE4..=0xE9).contains(first));
+        let run = triples.zip(&mut self.buffer[self.length..]).map(|(&[first, second, third], place)| {
+            *place = u32::from(first & 0x0F) << 12 | u32::from(second & 0x3F) << 6 | u32::from(third & 0x3F);
+        });
+        let run = run.count();
+        if run > 0 {
+            self.length += run;
+            self.after_digit = false;
         }
+        &text[3 * run..]
     }
 
-    fn begin_number(&mut self) {
-        self.numbers = (self.numbers ^ NUMBER_BASE).wrapping_mul(NUMBER_BASE).rotate_left(29);
+    fn push_other(&mut self, c: char, normalize: bool) {
+        let folded = folded(c);
+        if normalize && folded == u32::from(LEFT_OUT) {
+            self.gap = self.gap.or(self.after_digit.then(|| narrow(c)));
+            return;
+        }
+        let digit = folded.wrapping_sub('0' as u32) < 10;
+        let gap = self.gap.take().filter(|_| self.after_digit);
+        if digit {
+            if !self.after_digit || gap.is_some() {
+                self.mix_number(0);
+            }
+            self.mix_number(folded.into());
+            if let Some(mark) = gap {
+                self.put(mark as u32);
+            }
+        }
+        self.put(if normalize { folded } else { c as u32 });
+        self.after_digit = digit;
     }
 
-    fn add_digit(&mut self, code: u32) {
-        self.numbers = (self.numbers ^ u64::from(code)).wrapping_mul(NUMBER_BASE).rotate_left(31);
+    fn put(&mut self, code: u32) {
+        self.buffer[self.length] = code;
+        self.length += 1;
     }
-}
 
-fn is_digit(code: u32) -> bool {
-    code.wrapping_sub('0' as u32) < 10
+    /// Takes in a digit, or 0 where a number begins.
+    fn mix_number(&mut self, digit: u64) {
+        self.numbers = (self.numbers ^ digit ^ NUMBER_BASE).wrapping_mul(NUMBER_BASE).rotate_left(31);
+    }
 }
 
 /// The compared code of a character; 0 if it is left out.
@@ -144,7 +167,7 @@ mod tests {
     fn compared(parts: &[&str]) -> (String, u64) {
         let mut row = Compared::default();
         row.fill(parts.iter().copied(), true);
-        (row.codes.iter().filter_map(|&code| char::from_u32(code)).collect(), row.numbers)
+        (row.codes().iter().filter_map(|&code| char::from_u32(code)).collect(), row.numbers())
     }
 
     fn text(part: &str) -> String {

@@ -32,7 +32,7 @@ impl Default for DedupOptions {
         Self {
             ngram: 5,
             threshold: 0.8,
-            hashes: 64,
+            hashes: 48,
             normalize: true,
             distinct_numbers: true,
             columns: Vec::new(),

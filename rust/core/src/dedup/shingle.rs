@@ -7,23 +7,30 @@ const MIX: u64 = 0x9FB2_1C65_1E98_DF25;
 const SHORT: u64 = 0xA076_1D64_78BD_642F;
 
 /// Hashes of all windows of `ngram` codes in order, repeated ones too; a shorter text is one window.
-pub(super) fn hash_shingles(codes: &[u32], ngram: usize, hashes: &mut Vec<u64>) {
+///
+/// `each` is called with every hash while the next one is under way, which costs less than a second loop.
+pub(super) fn hash_shingles(codes: &[u32], ngram: usize, hashes: &mut Vec<u64>, mut each: impl FnMut(u64)) {
     hashes.clear();
-    let append = |rolling: u64, code: u32| rolling.wrapping_mul(BASE).wrapping_add(u64::from(code));
-    if codes.len() < ngram {
-        hashes.push(mix(codes.iter().fold(SHORT, |rolling, &code| append(rolling, code))));
-        return;
-    }
-    let (first, rest) = codes.split_at(ngram);
-    let mut rolling = first.iter().fold(0, |rolling, &code| append(rolling, code));
+    let (first, rest) = codes.split_at(codes.len().min(ngram));
+    let start = if codes.len() < ngram { SHORT } else { 0 };
+    let append = |rolling: u64, code: &u32| rolling.wrapping_mul(BASE).wrapping_add(u64::from(*code));
+    let mut rolling = first.iter().fold(start, append);
     hashes.push(mix(rolling));
+    each(mix(rolling));
     let leaving_weight = (0..ngram).fold(1_u64, |weight, _| weight.wrapping_mul(BASE));
     hashes.extend(rest.iter().zip(codes).map(|(&entering, &leaving)| {
-        // The part in brackets does not wait for the window before: one multiplication a step in the chain.
+        // This does not wait for the window before: one multiplication a step in the chain.
         let change = u64::from(entering).wrapping_sub(u64::from(leaving).wrapping_mul(leaving_weight));
         rolling = rolling.wrapping_mul(BASE).wrapping_add(change);
-        mix(rolling)
+        let hash = mix(rolling);
+        each(hash);
+        hash
     }));
+}
+
+/// Number of windows of a text.
+pub(super) fn windows(codes: &[u32], ngram: usize) -> usize {
+    (codes.len() + 1).saturating_sub(ngram).max(1)
 }
 
 /// The codes of the window that [`hash_shingles`] gave the hash of this position.
@@ -44,7 +51,7 @@ mod tests {
     fn hashes(text: &str, ngram: usize) -> Vec<u64> {
         let codes: Vec<u32> = text.chars().map(u32::from).collect();
         let mut hashes = Vec::new();
-        hash_shingles(&codes, ngram, &mut hashes);
+        hash_shingles(&codes, ngram, &mut hashes, |_| {});
         hashes
     }
 

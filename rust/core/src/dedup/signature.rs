@@ -2,10 +2,9 @@
 //!
 //! The hash of a shingle picks one of the bins and offers its value there; a bin keeps the smallest.
 //! That is one step per shingle instead of one per shingle and bin (one-permutation hashing, Li et
-//! al. 2012). Bins that no shingle hit, as in short rows, get a second round, and those still empty a
-//! permutation of their own, so that each bin of each row is a true MinHash value: two rows agree in
-//! it with probability of their similarity, however short they are (as in Dahlgaard et al. 2017,
-//! "Fast similarity sketching").
+//! al. 2012). A bin that no shingle hit, as in short rows, takes the smallest value of a permutation of
+//! its own. So each bin of each row is a true MinHash value: two rows agree in it with the probability
+//! of their similarity, however short they are.
 
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_128;
@@ -21,7 +20,6 @@ use crate::job::Job;
 const CHUNK_ROWS: usize = 512;
 /// No shingle has hit this bin.
 const EMPTY: u32 = u32::MAX;
-const SECOND_ROUND: u64 = 0x8EBC_6AF0_9C88_C6E3;
 const BAND: u64 = 0xE703_7ED1_A0B4_28DB;
 
 /// What is remembered of the rows: 16 bytes for the text as a whole and 4 for each band.
@@ -122,57 +120,43 @@ struct Sketcher {
     distinct_numbers: bool,
     hashes: Vec<u64>,
     bins: Vec<u32>,
-    second: Vec<u32>,
 }
 
 impl Sketcher {
     fn new(options: &DedupOptions, plan: Plan) -> Self {
-        let bins = vec![EMPTY; plan.bands * plan.width];
         Self {
             ngram: options.ngram,
             width: plan.width,
             distinct_numbers: options.distinct_numbers,
             hashes: Vec::new(),
-            second: bins.clone(),
-            bins,
+            bins: vec![EMPTY; plan.bands * plan.width],
         }
     }
 
     /// Writes the keys of the bands of one row and returns the hash of its text.
     fn sketch(&mut self, row: &Compared, keys: &mut [u32]) -> u128 {
-        hash_shingles(&row.codes, self.ngram, &mut self.hashes);
-        self.fill_bins();
+        self.fill_bins(row.codes());
         // Rows with other numbers are no candidates at all.
-        let numbers = if self.distinct_numbers { row.numbers } else { 0 };
+        let numbers = if self.distinct_numbers { row.numbers() } else { 0 };
         for (key, values) in keys.iter_mut().zip(self.bins.chunks_exact(self.width)) {
             let all = values.iter().fold(numbers ^ BAND, |all, &value| mix(all.rotate_left(32) ^ u64::from(value)));
             *key = (all >> 32) as u32;
         }
-        xxh3_128(bytemuck::cast_slice(&row.codes)) ^ u128::from(numbers)
+        xxh3_128(bytemuck::cast_slice(row.codes())) ^ u128::from(numbers)
     }
 
-    fn fill_bins(&mut self) {
-        offer(&self.hashes, 0, &mut self.bins);
-        if !self.bins.contains(&EMPTY) {
-            return;
-        }
-        offer(&self.hashes, SECOND_ROUND, &mut self.second);
-        for (bin, (value, &second)) in self.bins.iter_mut().zip(&self.second).enumerate() {
+    fn fill_bins(&mut self, codes: &[u32]) {
+        let bins = self.bins.as_mut_slice();
+        bins.fill(EMPTY);
+        hash_shingles(codes, self.ngram, &mut self.hashes, |hash| {
+            let bin = &mut bins[(((hash >> 32) * bins.len() as u64) >> 32) as usize];
+            *bin = (*bin).min((hash as u32).min(EMPTY - 1));
+        });
+        for (bin, value) in self.bins.iter_mut().enumerate() {
             if *value == EMPTY {
-                *value = if second == EMPTY { own_permutation(&self.hashes, bin) } else { second };
+                *value = own_permutation(&self.hashes, bin);
             }
         }
-    }
-}
-
-/// One round: each hash offers its low half to the bin that its high half picks.
-fn offer(hashes: &[u64], round: u64, bins: &mut [u32]) {
-    bins.fill(EMPTY);
-    let count = bins.len() as u64;
-    for &hash in hashes {
-        let hash = if round == 0 { hash } else { mix(hash ^ round) };
-        let bin = &mut bins[(((hash >> 32) * count) >> 32) as usize];
-        *bin = (*bin).min((hash as u32).min(EMPTY - 1));
     }
 }
 

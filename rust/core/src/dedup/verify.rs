@@ -1,17 +1,25 @@
 //! Pair -> exact Jaccard similarity of the two sets of n-grams.
 //!
-//! The n-grams themselves are compared, hashes only say where to look.
+//! The n-grams themselves are compared, hashes only say where to look. Most pairs that are no
+//! duplicates are turned away before that by their sizes or by their bitmaps.
+
+use std::ops::Range;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rayon::prelude::*;
 
 use super::normal::Compared;
 use super::options::DedupOptions;
-use super::shingle::{hash_shingles, window};
+use super::shingle::{hash_shingles, window, windows};
+use super::sieve;
 use super::texts::Texts;
 use crate::error::Result;
 use crate::job::Job;
 
 const CHUNK_ROWS: usize = 512;
+/// More than the error of a quotient of two counts.
+const ROUNDING: f64 = 1e-9;
 
 /// The compared texts of some rows, and when two of them are duplicates.
 #[derive(Debug)]
@@ -29,8 +37,13 @@ struct Shelf {
     /// Where each text ends in `codes`.
     ends: Vec<usize>,
     numbers: Vec<u64>,
-    /// Different n-grams of each text.
-    sizes: Vec<u32>,
+    /// Bitmaps of the n-grams, and where each ends.
+    bits: Vec<u64>,
+    bit_ends: Vec<usize>,
+    /// No more than the different n-grams of each text, and seldom less.
+    least_sizes: Vec<u32>,
+    /// Different n-grams of each text; 0 until somebody asks, as most texts are never compared in full.
+    sizes: Vec<AtomicU32>,
 }
 
 impl Verifier {
@@ -54,15 +67,17 @@ impl Verifier {
         let (ngram, normalize) = (self.ngram, self.normalize);
         let chunks = rows.par_chunks(CHUNK_ROWS).map(|rows| {
             job.check()?;
-            let (mut compared, mut probe, mut shelf) = (Compared::default(), Probe::default(), Shelf::default());
+            let (mut compared, mut hashes) = (Compared::default(), Vec::new());
+            let (mut counter, mut shelf) = (sieve::Counter::default(), Shelf::default());
             for &row in rows {
                 compared.fill(texts.parts(row as usize), normalize);
-                shelf.push(&compared, probe.load(&compared.codes, ngram));
+                hash_shingles(compared.codes(), ngram, &mut hashes, |_| {});
+                shelf.push(&compared, &hashes, counter.count(&hashes));
             }
             Ok(shelf)
         });
         let shelves: Vec<Shelf> = job.run(|| chunks.collect::<Result<_>>())?;
-        shelves.iter().for_each(|shelf| self.texts.append(shelf));
+        shelves.into_iter().for_each(|shelf| self.texts.append(shelf));
         Ok(())
     }
 
@@ -82,7 +97,7 @@ impl Verifier {
     /// duplicates.
     #[must_use]
     pub fn duplicates(&self, one: usize, other: usize) -> Option<f64> {
-        Pair::new(self, one, &mut Probe::default()).with(other)
+        Pair::new(self, one, &mut Probes::default()).with(other)
     }
 }
 
@@ -90,13 +105,20 @@ impl Verifier {
 pub(super) struct Pair<'a> {
     verifier: &'a Verifier,
     one: usize,
-    probe: &'a mut Probe,
+    probes: &'a mut Probes,
     loaded: bool,
 }
 
+/// Tables for the two texts of a pair, reused from pair to pair.
+#[derive(Debug, Default)]
+pub(super) struct Probes {
+    one: Probe,
+    other: Probe,
+}
+
 impl<'a> Pair<'a> {
-    pub fn new(verifier: &'a Verifier, one: usize, probe: &'a mut Probe) -> Self {
-        Self { verifier, one, probe, loaded: false }
+    pub fn new(verifier: &'a Verifier, one: usize, probes: &'a mut Probes) -> Self {
+        Self { verifier, one, probes, loaded: false }
     }
 
     /// As [`Verifier::duplicates`].
@@ -105,45 +127,79 @@ impl<'a> Pair<'a> {
         if *distinct_numbers && texts.numbers[self.one] != texts.numbers[other] {
             return None;
         }
-        let (size, other_size) = (texts.sizes[self.one], texts.sizes[other]);
-        let at_most = f64::from(size.min(other_size)) / f64::from(size.max(other_size));
-        if at_most < *threshold {
+        if texts.most_similarity(self.one, other, *ngram) < threshold - ROUNDING {
             return None;
         }
         let text = texts.get(self.one);
         if !self.loaded {
-            self.probe.load(text, *ngram);
+            texts.sizes[self.one].store(self.probes.one.load(text, *ngram), Relaxed);
             self.loaded = true;
         }
+        let size = texts.sizes[self.one].load(Relaxed);
+        let both = f64::from(size) + f64::from(texts.size(other, *ngram, &mut self.probes.other));
         // One less than needed, so that rounding never decides; the quotient below does.
-        let both = f64::from(size) + f64::from(other_size);
-        let needed = (threshold * both / (1.0 + threshold)) as usize;
-        let shared = self.probe.count_shared(text, texts.get(other), *ngram, needed.saturating_sub(1))?;
+        let needed = ((threshold * both / (1.0 + threshold)) as usize).saturating_sub(1);
+        let shared = self.probes.one.count_shared(text, texts.get(other), *ngram, needed)?;
         let similarity = shared as f64 / (both - shared as f64);
         (similarity >= *threshold).then_some(similarity)
     }
 }
 
 impl Shelf {
-    fn push(&mut self, compared: &Compared, size: u32) {
-        self.codes.extend_from_slice(&compared.codes);
+    fn push(&mut self, compared: &Compared, hashes: &[u64], least_size: u32) {
+        self.codes.extend_from_slice(compared.codes());
         self.ends.push(self.codes.len());
-        self.numbers.push(compared.numbers);
-        self.sizes.push(size);
+        self.numbers.push(compared.numbers());
+        let start = self.bits.len();
+        self.bits.resize(start + sieve::words(hashes.len()), 0);
+        hashes.iter().for_each(|&hash| sieve::add(&mut self.bits[start..], hash));
+        self.bit_ends.push(self.bits.len());
+        self.least_sizes.push(least_size);
+        self.sizes.push(AtomicU32::new(0));
     }
 
-    fn append(&mut self, others: &Self) {
-        let offset = self.codes.len();
-        self.codes.extend_from_slice(&others.codes);
-        self.ends.extend(others.ends.iter().map(|end| end + offset));
-        self.numbers.extend_from_slice(&others.numbers);
-        self.sizes.extend_from_slice(&others.sizes);
+    fn append(&mut self, others: Self) {
+        let (codes, bits) = (self.codes.len(), self.bits.len());
+        self.codes.extend(others.codes);
+        self.ends.extend(others.ends.iter().map(|end| end + codes));
+        self.numbers.extend(others.numbers);
+        self.bits.extend(others.bits);
+        self.bit_ends.extend(others.bit_ends.iter().map(|end| end + bits));
+        self.least_sizes.extend(others.least_sizes);
+        self.sizes.extend(others.sizes);
+    }
+
+    /// No less than the similarity of two texts.
+    fn most_similarity(&self, one: usize, other: usize, ngram: usize) -> f64 {
+        let windows = |text| windows(self.get(text), ngram) as u32;
+        let shared = sieve::most_shared(self.bits(one), windows(one), self.bits(other), windows(other));
+        let both = self.least_sizes[one] + self.least_sizes[other];
+        f64::from(shared) / f64::from(both.saturating_sub(shared).max(1))
+    }
+
+    /// Different n-grams of a text.
+    fn size(&self, text: usize, ngram: usize, probe: &mut Probe) -> u32 {
+        // Whoever computes it computes the same, so no thread has to wait for another.
+        let known = self.sizes[text].load(Relaxed);
+        if known > 0 {
+            return known;
+        }
+        let size = probe.load(self.get(text), ngram);
+        self.sizes[text].store(size, Relaxed);
+        size
     }
 
     fn get(&self, text: usize) -> &[u32] {
-        let start = if text == 0 { 0 } else { self.ends[text - 1] };
-        &self.codes[start..self.ends[text]]
+        &self.codes[part(&self.ends, text)]
     }
+
+    fn bits(&self, text: usize) -> &[u64] {
+        &self.bits[part(&self.bit_ends, text)]
+    }
+}
+
+fn part(ends: &[usize], number: usize) -> Range<usize> {
+    number.checked_sub(1).map_or(0, |before| ends[before])..ends[number]
 }
 
 /// The set of n-grams of one text as an open hash table, reused from text to text.
@@ -165,7 +221,7 @@ struct Slot {
 impl Probe {
     /// Takes up the n-grams of a text and returns how many different ones there are.
     fn load(&mut self, codes: &[u32], ngram: usize) -> u32 {
-        hash_shingles(codes, ngram, &mut self.hashes);
+        hash_shingles(codes, ngram, &mut self.hashes, |_| {});
         self.slots.clear();
         self.slots.resize((2 * self.hashes.len()).next_power_of_two(), Slot::default());
         self.turn = 0;
@@ -183,7 +239,7 @@ impl Probe {
     /// How many of its n-grams also occur in another text; none once it must be fewer than `needed`.
     fn count_shared(&mut self, codes: &[u32], other: &[u32], ngram: usize, needed: usize) -> Option<usize> {
         let mut hashes = std::mem::take(&mut self.hashes);
-        hash_shingles(other, ngram, &mut hashes);
+        hash_shingles(other, ngram, &mut hashes, |_| {});
         self.turn += 1;
         let mut shared = 0;
         let mut possible = true;

@@ -10,18 +10,15 @@ pub const UNK: &str = "[UNK]";
 /// The special tokens, each at its id.
 pub const SPECIALS: [&str; 7] = [PAD, EOS, "[SEP]", "[BOS]", "[CLS]", "[MASK]", UNK];
 
-/// Bytes, each a token of its own, from id 7 on.
-pub const BYTES: usize = 256;
+/// Id of the first token that is neither special nor a byte.
+pub const FIRST_CHARACTER: usize = SPECIALS.len() + 256;
 
 /// Name of the token of one byte, as the `tokenizers` and sentencepiece libraries expect it.
-#[must_use]
 pub fn byte_token(byte: u8) -> String {
     format!("<{byte:#04X}>")
 }
 
-/// Whether a piece of text would be mistaken for a special or a byte token.
-#[must_use]
-pub fn is_reserved(piece: &str) -> bool {
-    let is_byte = piece.len() == 6 && piece.starts_with("<0x") && piece.ends_with('>');
-    is_byte || SPECIALS.contains(&piece)
+/// The special tokens and the byte tokens, in the order of their ids.
+pub fn fixed_tokens() -> impl Iterator<Item = String> {
+    SPECIALS.into_iter().map(str::to_owned).chain((0..=u8::MAX).map(byte_token))
 }

@@ -8,9 +8,10 @@ use arrow::array::{Array, StringArray};
 use arrow::datatypes::{DataType, Schema};
 use serde::{Deserialize, Serialize};
 
-use super::counter::{Counter, Totals};
+use super::counter::Counter;
 use super::segment::{Scratch, Segmenter};
 use super::table::WordCounts;
+use super::tally::Tally;
 use crate::error::{Error, Result};
 use crate::io::Rows;
 use crate::job::Job;
@@ -71,12 +72,12 @@ pub struct WordReport {
 /// [`Error::Io`] or [`Error::Record`] if the user dictionary cannot be used; [`Error::Cancelled`].
 pub fn count_words(texts: &[&str], options: &WordOptions, job: &Job) -> Result<WordCounts> {
     let segmenter = options.segmenter()?;
-    let totals = Totals::new();
+    let totals = Tally::new();
     job.phase("count", texts.len() as u64);
     let mut counters = Counters::new(&segmenter, &totals, options.hmm, job);
     counters.count(texts, |texts| job.advance(texts as u64))?;
     counters.finish();
-    Ok(totals.into_table())
+    Ok(WordCounts::from_distinct(totals.into_counts()))
 }
 
 /// Counts the words of Parquet files into one Parquet table `word, count`.
@@ -85,9 +86,9 @@ pub fn count_words(texts: &[&str], options: &WordOptions, job: &Job) -> Result<W
 /// [`Error::File`], [`Error::Record`] and [`Error::Io`] name the file; [`Error::Cancelled`].
 pub fn count_words_files(inputs: &[PathBuf], out: &Path, options: &WordOptions, job: &Job) -> Result<WordReport> {
     let segmenter = options.segmenter()?;
-    let totals = Totals::new();
+    let totals = Tally::new();
     let mut rows = Rows::open(inputs)?;
-    let columns = text_columns(rows.schema(), options).map_err(|problem| Error::file(&inputs[0], problem))?;
+    let columns = text_columns(rows.schema(), &options.columns).map_err(|problem| Error::file(&inputs[0], problem))?;
     job.phase("count", rows.rows());
     let mut report = WordReport { rows: rows.rows(), ..WordReport::default() };
     let mut counters = Counters::new(&segmenter, &totals, options.hmm, job);
@@ -108,7 +109,7 @@ pub fn count_words_files(inputs: &[PathBuf], out: &Path, options: &WordOptions, 
         job.advance(batches.iter().map(|batch| batch.batch.num_rows() as u64).sum())?;
     }
     counters.finish();
-    let counts = totals.into_table();
+    let counts = WordCounts::from_distinct(totals.into_counts());
     job.phase("write", counts.len() as u64);
     counts.write(out)?;
     (report.words, report.distinct_words) = (counts.total(), counts.len() as u64);
@@ -124,7 +125,7 @@ struct Counters<'t> {
 }
 
 impl<'t> Counters<'t> {
-    fn new(segmenter: &'t Segmenter, totals: &'t Totals, hmm: bool, job: &'t Job) -> Self {
+    fn new(segmenter: &'t Segmenter, totals: &'t Tally, hmm: bool, job: &'t Job) -> Self {
         let worker = || (Counter::new(segmenter.words().len(), totals), Scratch::default());
         Self { segmenter, hmm, job, workers: (0..job.threads()).map(|_| worker()).collect() }
     }
@@ -174,15 +175,16 @@ fn pieces(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-fn text_columns(schema: &Schema, options: &WordOptions) -> Result<Vec<String>, String> {
-    if !options.columns.is_empty() {
-        return Ok(options.columns.clone());
+/// The columns to read: those that were asked for, or every text column but `source`.
+pub(crate) fn text_columns(schema: &Schema, asked: &[String]) -> Result<Vec<String>, String> {
+    if !asked.is_empty() {
+        return Ok(asked.to_vec());
     }
     let is_text = |field: &&Arc<arrow::datatypes::Field>| *field.data_type() == DataType::Utf8;
     let found = schema.fields().iter().filter(is_text).map(|field| field.name().clone());
     let found: Vec<String> = found.filter(|name| name != "source").collect();
     if found.is_empty() {
-        return Err("has no text column but perhaps `source`; there is nothing to count".into());
+        return Err("has no text column but perhaps `source`; there is no text to read".into());
     }
     Ok(found)
 }

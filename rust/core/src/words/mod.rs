@@ -12,14 +12,15 @@
 //! ```
 
 mod classes; // character classes of jieba's expressions
-mod count; // texts, files -> counts
+pub(crate) mod count; // texts, files -> counts
 mod counter; // words -> counts, by id
 mod data; // the built-in dictionary and model
 mod frequencies; // dictionary files -> frequencies
 mod markov; // what the dictionary lacks -> words
 mod segment; // text -> words
 mod table; // counts as a table, in memory and on disk
-mod trie; // dictionary words -> double array
+pub(crate) mod tally; // counts of all workers
+pub(crate) mod trie; // dictionary words -> double array
 
 pub use count::{WordOptions, WordReport, count_words, count_words_files};
 pub use segment::Segmenter;

@@ -8,8 +8,8 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use compact_str::CompactString;
 use rustc_hash::FxHashMap;
 
-use crate::error::{Error, Result};
-use crate::io::{ParquetOutput, Rows};
+use crate::error::{Error, Place, Result};
+use crate::io::{ParquetOutput, Rows, text_column};
 
 /// Rows of a batch of the Arrow and Parquet form; 32-bit offsets then always suffice.
 const BATCH_ROWS: usize = 1 << 20;
@@ -86,6 +86,19 @@ impl WordCounts {
         output.finish().map(drop)
     }
 
+    /// The table of a batch with the columns `word, count`, as of [`WordCounts::to_batches`].
+    ///
+    /// # Errors
+    /// [`Error::Data`] if a column is missing or a value is null or negative.
+    pub fn from_batch(batch: &RecordBatch) -> Result<Self> {
+        let mut sums = FxHashMap::default();
+        add_batch(&mut sums, batch).map_err(|problem| match problem {
+            Problem::Table(problem) => Error::Data(problem),
+            Problem::Row(row, problem) => Error::Data(format!("row {}: {problem}", row + 1)),
+        })?;
+        Ok(Self::from_distinct(sums))
+    }
+
     /// Reads a table that [`WordCounts::write`] wrote, or another with these two columns.
     ///
     /// # Errors
@@ -94,16 +107,13 @@ impl WordCounts {
         let mut sums: FxHashMap<CompactString, u64> = FxHashMap::default();
         for found in Rows::open(&[path.to_owned()])? {
             let found = found?;
-            let words = found.text("word")?;
-            let counts = count_column(&found.batch).map_err(|problem| Error::file(path, problem))?;
-            for (i, count) in counts.iter().enumerate() {
-                let count = count.and_then(|count| u64::try_from(count).ok()).ok_or_else(|| Error::Record {
-                    path: path.to_owned(),
-                    place: crate::error::Place::Row(found.first_row + i as u64 + 1),
-                    problem: "column \"count\" is null or negative; a count is at least 0".into(),
-                })?;
-                *sums.entry(words.value(i).into()).or_insert(0) += count;
-            }
+            add_batch(&mut sums, &found.batch).map_err(|problem| match problem {
+                Problem::Table(problem) => Error::file(path, problem),
+                Problem::Row(row, problem) => {
+                    let place = Place::Row(found.first_row + row as u64 + 1);
+                    Error::Record { path: path.to_owned(), place, problem: problem.into() }
+                }
+            })?;
         }
         Ok(Self::from_distinct(sums))
     }
@@ -119,6 +129,24 @@ pub fn merge(tables: impl IntoIterator<Item = WordCounts>) -> WordCounts {
         *sums.entry(word).or_insert(0) += count;
     }
     WordCounts::from_distinct(sums)
+}
+
+/// What is wrong with a batch of counts.
+enum Problem {
+    Table(String),
+    Row(usize, &'static str),
+}
+
+fn add_batch(sums: &mut FxHashMap<CompactString, u64>, batch: &RecordBatch) -> Result<(), Problem> {
+    let words = text_column(batch, "word").map_err(Problem::Table)?;
+    let counts = count_column(batch).map_err(Problem::Table)?;
+    for (i, (word, count)) in words.iter().zip(counts).enumerate() {
+        let word = word.ok_or(Problem::Row(i, "column \"word\" is null"))?;
+        let count = count.and_then(|count| u64::try_from(count).ok());
+        let count = count.ok_or(Problem::Row(i, "column \"count\" is null or negative; a count is at least 0"))?;
+        *sums.entry(word.into()).or_insert(0) += count;
+    }
+    Ok(())
 }
 
 fn count_column(batch: &RecordBatch) -> Result<&Int64Array, String> {

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -91,8 +92,8 @@ pub fn pages(text: &str, spans: &Spans) -> Option<String> {
         at = end;
     }
     let stripped = edit.finish();
-    let decoded = decode_entities(stripped.as_deref().unwrap_or(text)).into_owned();
-    (decoded != text).then_some(decoded)
+    let decoded = entities(stripped.as_deref().unwrap_or(text), &Spans::default());
+    decoded.or(stripped)
 }
 
 /// Length of a comment, or of a script or style with its content.
@@ -151,8 +152,7 @@ fn removable(tags: Vec<Tag<'_>>) -> Vec<Tag<'_>> {
 }
 
 fn strip(text: &str, spans: &Spans, tags: &[Tag<'_>]) -> Option<String> {
-    let comments = memmem::find_iter(text.as_bytes(), b"<!--").filter(|at| !spans.covers(*at));
-    let comments = comments.filter_map(|at| text[at..].find("-->").map(|i| (at..at + i + 3, Layout::Inline)));
+    let comments = comments(text).filter(|comment| !spans.covers(comment.start)).map(|range| (range, Layout::Inline));
     let tags = tags.iter().map(|tag| (tag.range.clone(), layout(&tag.name).unwrap_or(Layout::Inline)));
     let mut parts: Vec<_> = comments.chain(tags).collect();
     parts.sort_by_key(|(range, _)| range.start);
@@ -161,6 +161,15 @@ fn strip(text: &str, spans: &Spans, tags: &[Tag<'_>]) -> Option<String> {
         put(&mut edit, text, range, layout);
     }
     edit.finish()
+}
+
+fn comments(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at + text[at..].find("<!--")?;
+        at = start + text[start..].find("-->")? + 3;
+        Some(start..at)
+    })
 }
 
 fn put(edit: &mut Edit<'_>, text: &str, range: Range<usize>, layout: Layout) {
@@ -179,9 +188,24 @@ fn entities(text: &str, spans: &Spans) -> Option<String> {
     memchr(b'&', text.as_bytes())?;
     let mut edit = Edit::new(text);
     for part in spans.plain(text) {
-        if let std::borrow::Cow::Owned(decoded) = decode_entities(&text[part.clone()]) {
-            edit.replace(part, &decoded);
-        }
+        let once = unescaped_once(&text[part.clone()]);
+        let decoded = decode_entities(&once);
+        edit.replace(part, &decoded);
     }
     edit.finish()
+}
+
+/// Text escaped several times over: `&amp;amp;lt;` is `&lt;`.
+fn unescaped_once(text: &str) -> Cow<'_, str> {
+    const AGAIN: [&str; 3] = ["amp;", "#38;", "#x26;"];
+    let mut edit = Edit::new(text);
+    let mut at = 0;
+    while let Some(start) = memchr(b'&', &text.as_bytes()[at..]).map(|i| at + i + 1) {
+        at = start;
+        while let Some(escape) = AGAIN.iter().find(|escape| text[at..].starts_with(**escape)) {
+            at += escape.len();
+        }
+        edit.remove(start..at);
+    }
+    edit.finish().map_or(Cow::Borrowed(text), Cow::Owned)
 }

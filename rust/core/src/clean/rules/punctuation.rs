@@ -13,7 +13,7 @@ pub fn punctuation(text: &str, spans: &Spans) -> Option<String> {
         if !line.bytes().any(|b| b",.!?:;()\"".contains(&b)) || !is_chinese(line) {
             continue;
         }
-        let line = Line { text: line, start, spans, dots_end_sentences };
+        let line = Line { text: line, start, spans, dots_end_sentences, is_formula: line.contains('=') };
         line.marks(&mut edits);
         line.brackets(&mut edits);
         line.quotes(&mut edits);
@@ -49,6 +49,7 @@ struct Line<'t> {
     spans: &'t Spans,
     /// No other mark of the text ends a sentence.
     dots_end_sentences: bool,
+    is_formula: bool,
 }
 
 type Edits = Vec<(Range<usize>, &'static str)>;
@@ -109,7 +110,7 @@ impl Line<'_> {
         }
         match right {
             None | Some(' ' | '"' | ')' | '”' | '’' | '」' | '』' | '）') => true,
-            Some(c) if begins_chinese(c) => {
+            Some(c) if begins_chinese(c) && !self.is_formula => {
                 let is_word = |c: &char| is_han(*c);
                 let run = |chars: &mut dyn Iterator<Item = char>| chars.take_while(is_word).count();
                 let (left, right) = (run(&mut self.text[..at].chars().rev()), run(&mut self.text[at + 1..].chars()));
@@ -146,16 +147,19 @@ impl Line<'_> {
     }
 
     fn is_chinese_bracket(&self, open: usize, close: usize) -> bool {
-        let is_operator = |c: char| "+-*/=^<>×÷\\$]".contains(c);
-        let (left, right) = (before(self.text, open), after(self.text, close + 1));
-        let (first, last) = (after(self.text, open + 1), before(self.text, close));
-        if left.is_some_and(is_operator) || right.is_some_and(|c| is_operator(c) || c == '[' || c == '(') || first == Some(')') {
+        let is_operator = |c: char| "+-*/=^<>×÷\\$[]".contains(c);
+        let (head, tail, inside) = (&self.text[..open], &self.text[close + 1..], &self.text[open + 1..close]);
+        let (left, right) = (head.chars().next_back(), tail.chars().next());
+        let (first, last) = (inside.chars().next(), inside.chars().next_back());
+        let in_formula = head.trim_end().ends_with(is_operator) || tail.trim_start().starts_with(is_operator);
+        if in_formula || right == Some('(') || inside.is_empty() {
             return false;
         }
         if touches_ascii_word(self.text, open, true) {
             return first.is_some_and(is_han);
         }
-        [left, right, first, last].into_iter().flatten().any(is_cjk)
+        let around = left.is_some_and(ends_chinese) || right.is_some_and(begins_chinese);
+        around || first.is_some_and(begins_chinese) || last.is_some_and(ends_chinese)
     }
 
     /// Quotes that pair up on a line of prose, around or beside Chinese text.

@@ -60,7 +60,6 @@ fn kept(c: char, run: usize, previous: Option<char>) -> Option<String> {
         ('…', 3..) => Some("……".into()),
         ('—', 3..) => Some("——".into()),
         ('.', 4..) if beside_chinese => Some("……".into()),
-        ('.', 4..) => Some("...".into()),
         ('~', 2..) if beside_chinese => Some("~".into()),
         ('~', 3..) => Some("~".into()),
         _ => None,

@@ -4,7 +4,9 @@ use crate::clean::edit::{Edit, after, before};
 use crate::clean::spans::{Spans, lines};
 
 /// Tokens that end or part turns; they are removed anywhere.
-const TOKENS: [&str; 6] = ["</s>", "<s>", "<eoa>", "<eoh>", "<eos>", "<bos>"];
+const TOKENS: [&str; 4] = ["<eoa>", "<eoh>", "<eos>", "<bos>"];
+/// Tokens that also stand in formulas; they are removed at the ends of lines and beside each other.
+const LINE_TOKENS: [&str; 2] = ["</s>", "<s>"];
 /// Tokens that articles on language models mention; they are removed at the ends of a text only.
 const END_TOKENS: [&str; 4] = ["[EOS]", "[BOS]", "[PAD]", "[SEP]"];
 /// Headings of prompt templates.
@@ -43,7 +45,7 @@ fn tokens(text: &str, start: usize, line: &str, spans: &Spans, edit: &mut Edit<'
         at = i + 1;
         if let Some(length) = token(&line[i..]) {
             let range = start + i..start + i + length;
-            if !spans.covers(range.start) && !is_quoted(text, &range) {
+            if !spans.covers(range.start) && !is_quoted(text, &range) && is_misplaced(line, i, length) {
                 edit.remove(range);
             }
             at = i + length;
@@ -51,9 +53,20 @@ fn tokens(text: &str, start: usize, line: &str, spans: &Spans, edit: &mut Edit<'
     }
 }
 
-/// Length of a token at the beginning of `text`: one of [`TOKENS`] or `<|name|>`.
+/// False for `<s>` in the middle of a line.
+fn is_misplaced(line: &str, start: usize, length: usize) -> bool {
+    let (left, right) = (line[..start].trim_end(), line[start + length..].trim_start());
+    let is_token = |text: &str| LINE_TOKENS.iter().any(|token| text.starts_with(token));
+    !is_token(&line[start..])
+        || left.is_empty()
+        || right.is_empty()
+        || is_token(right)
+        || LINE_TOKENS.iter().any(|token| left.ends_with(token))
+}
+
+/// Length of a token at the beginning of `text`: a named one or `<|name|>`.
 fn token(text: &str) -> Option<usize> {
-    if let Some(token) = TOKENS.iter().find(|token| text.starts_with(**token)) {
+    if let Some(token) = TOKENS.iter().chain(&LINE_TOKENS).find(|token| text.starts_with(**token)) {
         return Some(token.len());
     }
     let name = text.strip_prefix("<|")?;
