@@ -68,7 +68,8 @@ fn fences(text: &str, found: &mut Vec<Range<usize>>) {
     }
     let mut open: Option<(usize, &str)> = None;
     for (start, line) in lines(text) {
-        let mark = line.trim_start();
+        // A fence may stand in a quotation: `> ```sql`.
+        let mark = line.trim_start_matches([' ', '\t', '>']);
         let kind = if mark.starts_with("```") { "```" } else { "~~~" };
         match open {
             None if mark.starts_with(kind) => open = Some((start, kind)),

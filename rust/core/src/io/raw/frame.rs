@@ -92,7 +92,7 @@ impl Blocks {
         Self::with_sizes(reader, framing, BLOCK, MAX_RECORD)
     }
 
-    fn with_sizes(reader: Utf8Reader, framing: Framing, block: usize, max_record: usize) -> Self {
+    pub fn with_sizes(reader: Utf8Reader, framing: Framing, block: usize, max_record: usize) -> Self {
         Self { reader, framing, buffer: Vec::new(), line: 1, ended: false, block, max_record }
     }
 
@@ -108,11 +108,13 @@ impl Blocks {
                 let missing = wanted - self.buffer.len();
                 self.ended = !self.reader.fill(&mut self.buffer, missing)?;
             }
-            if self.line == 1 && self.framing == (Framing::Values { in_array: true }) {
+            if self.framing == (Framing::Values { in_array: true }) {
                 self.skip_opening_bracket();
             }
-            if self.buffer.is_empty() {
-                return Ok(None);
+            match (self.buffer.is_empty(), self.ended) {
+                (true, true) => return Ok(None),
+                (true, false) => continue,
+                _ => {}
             }
             match self.framing.cut(&self.buffer, self.ended) {
                 Cut::Records(end) => return Ok(Some(Framed::Block(self.take(end)))),
@@ -149,11 +151,14 @@ impl Blocks {
         Ok(Framed::Bad(Block { bytes: kept, first_line }, Reason::TooLong))
     }
 
+    /// Past it, an array is values one after the other.
     fn skip_opening_bracket(&mut self) {
-        let start = self.buffer.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(self.buffer.len());
-        let start = start + usize::from(self.buffer.get(start) == Some(&b'['));
-        self.take(start);
-        self.framing = Framing::Values { in_array: false };
+        let blank = self.buffer.iter().take_while(|b| b.is_ascii_whitespace()).count();
+        let bracket = usize::from(self.buffer.get(blank) == Some(&b'['));
+        if blank < self.buffer.len() {
+            self.framing = Framing::Values { in_array: false };
+        }
+        self.take(blank + bracket);
     }
 }
 

@@ -144,13 +144,14 @@ fn refusal(error: &serde_json::Error) -> Refusal {
 
 fn parse_documents(block: &Block, rows: &mut Builder<'_>) {
     let bytes = &block.bytes;
-    let starts: Vec<usize> = memmem::find_iter(bytes, b"<doc ").filter(|i| *i == 0 || bytes[*i - 1] == b'\n').collect();
+    let is_start = |i: &usize| *i == 0 || bytes[*i - 1] == b'\n' || bytes[..*i].ends_with(b"</doc>");
+    let starts: Vec<usize> = memmem::find_iter(bytes, b"<doc ").filter(is_start).collect();
     let (mut line, mut counted) = (block.first_line, 0);
     for (i, &start) in starts.iter().enumerate() {
         line += memchr_iter(b'\n', &bytes[counted..start]).count() as u64;
         counted = start;
         let document = &bytes[start..starts.get(i + 1).copied().unwrap_or(bytes.len())];
-        let record = memmem::rfind(document, b"</doc>").map(|end| &document[..end]);
+        let record = memmem::find(document, b"</doc>").map(|end| &document[..end]);
         let unclosed = (Reason::UnclosedDocument, String::new());
         let fields = record.ok_or(unclosed).and_then(|record| rows.utf8(record)).and_then(|text| {
             let article = Article::parse(text).ok_or((Reason::MissingField, "title".to_owned()))?;

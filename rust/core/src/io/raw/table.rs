@@ -37,11 +37,18 @@ pub fn parse_csv(block: &Block, separator: u8, rows: &mut Builder<'_>) {
     while reader.read_byte_record(&mut record).unwrap_or(false) {
         let blank = record.len() == 1 && record[0].trim_ascii().is_empty();
         if !std::mem::take(&mut skip) && !blank {
-            let line = block.first_line + record.position().map_or(0, |p| p.line() - 1);
+            let line = block.first_line + record.position().map_or(0, |place| lines_before(&block.bytes, place));
             let fields = csv_fields(&record, header, rows);
             rows.push(line, record.as_slice(), fields);
         }
     }
+}
+
+/// Lines before a record; its place is told from where the one before it ended, blank lines in between.
+fn lines_before(bytes: &[u8], place: &csv::Position) -> u64 {
+    let start = usize::try_from(place.byte()).unwrap_or(usize::MAX).min(bytes.len());
+    let blank = bytes[start..].iter().take_while(|b| matches!(b, b'\r' | b'\n'));
+    place.line() - 1 + blank.filter(|b| **b == b'\n').count() as u64
 }
 
 fn csv_fields<'r>(record: &'r csv::ByteRecord, header: &Header, rows: &Builder<'_>) -> Result<Vec<Value<'r>>, Refusal> {
