@@ -95,7 +95,9 @@ fn look(c: char) -> (Kind, u8) {
         '\0'..='\x7F' => ASCII[c as usize],
         '\u{4E00}'..='\u{9FFF}' => (Kind::Han, 0),
         c if is_invisible(c) || is_look_alike(c) => (Kind::High, Traits::CONTROL.0),
-        c if is_odd_space(c) || half_width(c).is_some() || matches!(c, '．' | '｡'..='､') => (Kind::High, Traits::WIDTH.0),
+        c if is_odd_space(c) || half_width(c).is_some() || matches!(c, '．' | '｡'..='､') => {
+            (Kind::High, Traits::WIDTH.0)
+        }
         c if is_han(c) => (Kind::Han, 0),
         c if is_cjk(c) => (Kind::Wide, 0),
         _ => (Kind::High, 0),
@@ -119,11 +121,15 @@ impl Seen {
             (before, Kind::Mark) if before.is_cjk() => Traits::PUNCTUATION.0,
             (Kind::Space, Kind::Mark) if self.before_space.is_cjk() => Traits::PUNCTUATION.0,
             (Kind::Space, Kind::Space | Kind::LineEnd) => Traits::SPACE.0,
-            (Kind::Space, now) if now.is_cjk() && (self.before_space.is_cjk() || self.before_space == Kind::LineEnd) => {
+            (Kind::Space, now)
+                if now.is_cjk() && (self.before_space.is_cjk() || self.before_space == Kind::LineEnd) =>
+            {
                 Traits::SPACE.0
             }
             (Kind::LineEnd, Kind::LineEnd) if self.last == '\0' => Traits::SPACE.0,
-            (Kind::High, Kind::High | Kind::Wide) | (Kind::Wide, Kind::High) if is_high_latin(c) && is_high_latin(self.last) => {
+            (Kind::High, Kind::High | Kind::Wide) | (Kind::Wide, Kind::High)
+                if is_high_latin(c) && is_high_latin(self.last) =>
+            {
                 Traits::CONTROL.0
             }
             _ => 0,
@@ -177,8 +183,8 @@ pub fn is_high_latin(c: char) -> bool {
 pub fn encoding_byte(c: char) -> Option<u8> {
     const HIGH: &str = "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ";
     const BYTES: [u8; 27] = [
-        0x80, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8B, 0x8C, 0x8E, 0x91, 0x92, 0x93, 0x94, 0x95, 0x96,
-        0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9E, 0x9F,
+        0x80, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8B, 0x8C, 0x8E, 0x91, 0x92, 0x93, 0x94,
+        0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9E, 0x9F,
     ];
     match u32::from(c) {
         code @ 0x80..=0xFF => u8::try_from(code).ok(),

@@ -14,7 +14,8 @@ pub fn repeats(text: &str, spans: &Spans) -> Option<String> {
             let length: usize = run * c.len_utf8();
             let end = at + length;
             if is_question_or_exclamation(c) {
-                let mixed: String = text[at..part.end].chars().take_while(|c| is_question_or_exclamation(*c)).collect();
+                let mixed: String =
+                    text[at..part.end].chars().take_while(|c| is_question_or_exclamation(*c)).collect();
                 let end = at + mixed.len();
                 // `!!! note` and `???+ note` begin a block of Markdown.
                 let is_markup = mixed.is_ascii() && previous.is_none_or(char::is_whitespace);

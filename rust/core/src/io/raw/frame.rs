@@ -1,4 +1,4 @@
-use memchr::{memchr, memchr2, memchr_iter, memmem, memrchr};
+use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
 
 use super::bad::Reason;
 use super::encoding::Utf8Reader;
@@ -78,7 +78,8 @@ impl Framing {
             Self::Values { .. } => last_value_end(bytes),
             Self::Documents => memmem::rfind(bytes, b"</doc>").map(|i| i + 6),
             Self::Paragraphs => {
-                let ends = [&b"\n\n"[..], b"\n\r\n"].map(|blank| memmem::rfind(bytes, blank).map(|i| i + blank.len()));
+                let ends = [&b"\n\n"[..], b"\n\r\n"]
+                    .map(|blank| memmem::rfind(bytes, blank).map(|i| i + blank.len()));
                 ends.into_iter().max().flatten()
             }
             Self::Whole => None,
@@ -229,7 +230,8 @@ fn last_value_end(bytes: &[u8]) -> Option<usize> {
 /// and its end if it is whole. A string broken by a line end breaks its record, which then ends where a
 /// line begins with the next object.
 pub fn next_value(bytes: &[u8], at: usize) -> Option<(usize, Option<usize>)> {
-    let start = at + bytes[at..].iter().position(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b',' | b']'))?;
+    let start =
+        at + bytes[at..].iter().position(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b',' | b']'))?;
     let (mut depth, mut in_string, mut i) = (0u32, false, start);
     while let Some(&byte) = bytes.get(i) {
         i += 1;

@@ -27,7 +27,9 @@ fn read(path: &Path, options: &SourceOptions, block: usize) -> Option<Read> {
         let parsed = parse(plan, piece).expect("parses");
         let columns = parsed.batch.columns().iter().map(|column| column.as_string::<i32>());
         let columns: Vec<_> = columns.take(parsed.batch.num_columns() - 1).collect();
-        rows.extend((0..parsed.batch.num_rows()).map(|i| columns.iter().map(|c| c.value(i).to_owned()).collect()));
+        rows.extend(
+            (0..parsed.batch.num_rows()).map(|i| columns.iter().map(|c| c.value(i).to_owned()).collect()),
+        );
         bad.merge(parsed.bad);
     }
     Some((rows, bad))
