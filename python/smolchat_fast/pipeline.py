@@ -51,9 +51,13 @@ class RunReport:
     out: Path
     stages: list[Done] = field(default_factory=list)
 
-    def stage(self, name: str) -> Done | None:
-        """The stage of that name, or None if the recipe has no use for it."""
-        return next((done for done in self.stages if done.name == name), None)
+    def ran(self, name: str) -> bool:
+        """Whether the recipe had use for that stage."""
+        return any(done.name == name for done in self.stages)
+
+    def report(self, name: str) -> Any:
+        """What the stage of that name returned."""
+        return next(done.report for done in self.stages if done.name == name)
 
     @property
     def model(self) -> Path:
@@ -172,6 +176,8 @@ class _Run:
         """Word counts and a tokenizer from the rows for training."""
         counts, folder = self.out / "words.parquet", self.out / "tokenizer"
         rows = [self._rows(name) for name in ("pretrain", "sft") if self._rows(name).exists()]
+        # A merge list is made of counted words; the other kinds learn from the text itself.
+        source = [counts] if self.recipe.tokenizer.kind == "merges" else rows
         self._do(
             "count", counts, lambda: self._call(words.count_words_files, rows, counts, self.recipe.words)
         )
@@ -179,7 +185,7 @@ class _Run:
             "tokenizer",
             folder,
             lambda: self._call(
-                tokenizer.build_tokenizer_files, rows, folder, self.recipe.tokenizer, counts=counts
+                tokenizer.build_tokenizer_files, source, folder, self.recipe.tokenizer
             ),
         )
 
@@ -245,7 +251,7 @@ class _Run:
     def evaluate(self) -> None:
         """A card of the result, and one of the model before DPO to compare."""
         models = {"model": self.out / "model"}
-        if self.report.stage("dpo") is not None:
+        if self.report.ran("dpo"):
             models = {"before DPO": self.base} | models
         valid = self._rows("sft" if self._rows("sft").exists() else "pretrain", "valid")
         for name, model in models.items():
@@ -291,10 +297,11 @@ class _Run:
         done = Done(name, report, manifest["seconds"], manifest["peak_mb"], skipped)
         self.report.stages.append(done)
         told = f"{done.seconds:.1f} s" if not skipped else "done before"
-        self.tell(f"{name:<19} {_first_line(report)}   ({told})")
+        self.tell(f"{name:<19} {first_line(report)}   ({told})")
 
 
-def _first_line(report: Any) -> str:
+def first_line(report: Any) -> str:
+    """The first line of what a report tells people."""
     if isinstance(report, dict):
         return ", ".join(f"{value:,} {key}" for key, value in report.items() if isinstance(value, int))
     return str(report).split("\n", 1)[0]

@@ -206,11 +206,11 @@ pub(super) fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilde
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))
 }
 
-fn names(schema: &Schema) -> Vec<&str> {
+pub(super) fn names(schema: &Schema) -> Vec<&str> {
     schema.fields().iter().map(|f| f.name().as_str()).collect()
 }
 
-fn as_utf8(schema: &Schema) -> SchemaRef {
+pub(super) fn as_utf8(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| match field.data_type() {
         DataType::LargeUtf8 | DataType::Utf8View => {
             Arc::new(Field::new(field.name(), DataType::Utf8, field.is_nullable()))
@@ -220,7 +220,7 @@ fn as_utf8(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-fn to_utf8(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
+pub(super) fn to_utf8(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
     let columns =
         batch.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
     RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)

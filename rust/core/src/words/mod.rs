@@ -1,1 +1,27 @@
-//! See the module list in the crate documentation.
+//! Word counts, exactly those of Python jieba 0.42.1.
+//!
+//! Text is cut by the most probable path through jieba's dictionary; what the path leaves as single
+//! characters goes through jieba's Markov model. The dictionary is a double-array trie and words are
+//! counted by their id in it, so that hardly a word is hashed. Memory is that of the distinct words.
+//!
+//! ```
+//! use smolchat_core::{job::Job, words::{count_words, WordOptions}};
+//! let counts = count_words(&["今天天气很好", "今天下雨"], &WordOptions::default(), &Job::new(None)?)?;
+//! assert_eq!(counts.iter().next(), Some(("今天", 2)));
+//! # Ok::<(), smolchat_core::Error>(())
+//! ```
+
+mod classes; // character classes of jieba's expressions
+pub(crate) mod count; // texts, files -> counts
+mod counter; // words -> counts, by id
+mod data; // the built-in dictionary and model
+mod frequencies; // dictionary files -> frequencies
+mod markov; // what the dictionary lacks -> words
+mod segment; // text -> words
+mod table; // counts as a table, in memory and on disk
+pub(crate) mod tally; // counts of all workers
+pub(crate) mod trie; // dictionary words -> double array
+
+pub use count::{WordOptions, WordReport, count_words, count_words_files};
+pub use segment::Segmenter;
+pub use table::{WordCounts, merge};

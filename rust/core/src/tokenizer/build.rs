@@ -1,0 +1,133 @@
+//! Words, texts or row files to a tokenizer.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::chunks::{ChunkCounter, Chunks, chunks_of};
+use super::options::{Kind, TokenizerOptions};
+use super::vocabulary::{Vocabulary, unreachable};
+use super::{bpe, merges, unigram};
+use crate::error::{Error, Result};
+use crate::io::Rows;
+use crate::job::Job;
+use crate::words::count::text_columns;
+use crate::words::{WordCounts, WordOptions, count_words};
+
+/// Batches of rows that are in memory at a time, for each thread.
+const BATCHES_A_THREAD: usize = 2;
+
+/// A finished tokenizer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// Content of `tokenizer.json`.
+    pub json: String,
+    /// What was built.
+    pub report: TokenizerReport,
+}
+
+/// What a build did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct TokenizerReport {
+    /// Entries in all.
+    pub vocab_size: usize,
+    /// Entries that are one character.
+    pub characters: usize,
+    /// Entries that are longer.
+    pub longer: usize,
+    /// Different pieces of text, or words, that it was learned from.
+    pub distinct_pieces: usize,
+}
+
+/// Builds a tokenizer from counted words; tokens never cross a word then.
+///
+/// # Errors
+/// [`Error::Option`] if an option is out of range; [`Error::Cancelled`].
+pub fn build_from_words(words: &WordCounts, options: &TokenizerOptions, job: &Job) -> Result<Built> {
+    options.check()?;
+    build(chunks_of(words), options, job)
+}
+
+/// Builds a tokenizer from texts; for the kind `merges` their words are counted first.
+///
+/// # Errors
+/// [`Error::Option`] if an option is out of range; [`Error::Cancelled`].
+pub fn build_from_texts(texts: &[&str], options: &TokenizerOptions, job: &Job) -> Result<Built> {
+    options.check()?;
+    if options.kind == Kind::Merges {
+        return build_from_words(&count_words(texts, &WordOptions::default(), job)?, options, job);
+    }
+    let counter = ChunkCounter::new();
+    job.phase("read", texts.len() as u64);
+    counter.add(texts, job, |texts| job.advance(texts as u64))?;
+    build(counter.finish(), options, job)
+}
+
+/// Builds a tokenizer from Parquet files: rows of text, or tables `word, count`.
+///
+/// # Errors
+/// [`Error::Option`] if an option is out of range or does not fit the files; [`Error::File`],
+/// [`Error::Record`] and [`Error::Io`] name the file; [`Error::Cancelled`].
+pub fn build_from_files(inputs: &[PathBuf], options: &TokenizerOptions, job: &Job) -> Result<Built> {
+    options.check()?;
+    if Rows::open(inputs)?.schema().fields().iter().map(|field| field.name()).eq(["word", "count"]) {
+        let tables = inputs.iter().map(|path| WordCounts::read(path)).collect::<Result<Vec<_>>>()?;
+        return build_from_words(&crate::words::merge(tables), options, job);
+    }
+    if options.kind == Kind::Merges {
+        let problem = "holds rows; the kind merges needs a table of word counts (the command `count` makes it)";
+        return Err(Error::file(&inputs[0], problem));
+    }
+    build(read_chunks(inputs, options, job)?, options, job)
+}
+
+fn read_chunks(inputs: &[PathBuf], options: &TokenizerOptions, job: &Job) -> Result<Chunks> {
+    let mut rows = Rows::open(inputs)?;
+    let problem = |problem: String| Error::file(inputs.first().map_or(Path::new(""), |path| path), problem);
+    let columns = text_columns(rows.schema(), &options.columns).map_err(problem)?;
+    let counter = ChunkCounter::new();
+    job.phase("read", rows.rows());
+    loop {
+        let batches = rows.by_ref().take(BATCHES_A_THREAD * job.threads()).collect::<Result<Vec<_>>>()?;
+        if batches.is_empty() {
+            return Ok(counter.finish());
+        }
+        let mut texts = Vec::new();
+        for batch in &batches {
+            for column in &columns {
+                texts.extend(batch.text(column)?.iter().flatten());
+            }
+        }
+        counter.add(&texts, job, |_| job.check())?;
+        job.advance(batches.iter().map(|batch| batch.batch.num_rows() as u64).sum())?;
+    }
+}
+
+fn build(chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Built> {
+    let distinct_pieces = chunks.len();
+    let mut vocabulary = match options.kind {
+        Kind::Merges => merges::build(chunks, options, job)?,
+        Kind::Bpe => bpe::train(chunks, options, job)?,
+        Kind::Unigram => unigram::train(chunks, options, job)?,
+    };
+    job.phase("check", options.vocab_size as u64);
+    let mut tokenizer = vocabulary.to_tokenizer()?;
+    let lost = unreachable(&tokenizer)?;
+    if !lost.is_empty() {
+        vocabulary.remove(&lost)?;
+        tokenizer = vocabulary.to_tokenizer()?;
+    }
+    let (characters, longer) = vocabulary.sizes();
+    let report =
+        TokenizerReport { vocab_size: tokenizer.get_vocab_size(true), characters, longer, distinct_pieces };
+    let json = tokenizer.to_string(false).map_err(|error| Error::Internal(error.to_string()))?;
+    Ok(Built { json, report })
+}
+
+impl Vocabulary {
+    /// Characters and longer entries.
+    fn sizes(&self) -> (usize, usize) {
+        let characters = self.entries().filter(|entry| entry.chars().count() == 1).count();
+        (characters, self.entries().count() - characters)
+    }
+}

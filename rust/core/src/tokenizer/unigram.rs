@@ -1,0 +1,266 @@
+//! Pieces with probabilities, learned by expectation maximisation and pruned (Kudo 2018).
+//!
+//! The pieces to begin with are the characters and what byte-pair encoding makes of the text when it
+//! may make several times as many. Sums are taken group by group in a fixed order, so the result does
+//! not depend on threads.
+
+use compact_str::CompactString;
+use rayon::prelude::*;
+
+use super::alphabet::Alphabet;
+use super::bpe;
+use super::chunks::Chunks;
+use super::options::TokenizerOptions;
+use super::vocabulary::Vocabulary;
+use crate::error::Result;
+use crate::job::Job;
+use crate::words::trie::Trie;
+
+/// Pieces to begin with, as a multiple of those wanted.
+const SEED_FACTOR: usize = 3;
+
+/// Rounds of estimation between two prunings.
+const ROUNDS: usize = 2;
+
+/// Share of the pieces that one pruning keeps.
+const KEEP: f64 = 0.75;
+
+/// A piece that is expected less often goes.
+const MIN_EXPECTED: f64 = 0.5;
+
+/// Log probability of a character that has no piece.
+const UNKNOWN: f64 = -30.0;
+
+/// Groups of chunks whose sums are taken apart.
+const GROUPS: usize = 256;
+
+/// Learns pieces and their log probabilities from chunks.
+pub fn train(mut chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Vocabulary> {
+    chunks.sort_unstable();
+    let alphabet = Alphabet::new(&chunks, options.coverage, options.slots());
+    let (mut model, characters) = seed(&chunks, &alphabet, options, job)?;
+    let wanted = options.slots() - characters;
+    job.phase("estimate", 0);
+    loop {
+        for _ in 0..ROUNDS {
+            let expected = model.expect(&chunks, job)?;
+            model.reestimate(&expected);
+        }
+        let longer = model.pieces.len() - characters;
+        if longer <= wanted {
+            break;
+        }
+        let kept = ((longer as f64 * KEEP) as usize).max(wanted);
+        let used = model.count_best(&chunks, job)?;
+        model.prune(&used, kept);
+    }
+    Ok(Vocabulary::Scored(model.into_pieces()))
+}
+
+/// Characters and candidates, and how many characters there are. They stand first.
+fn seed(chunks: &Chunks, alphabet: &Alphabet, options: &TokenizerOptions, job: &Job) -> Result<(Model, usize)> {
+    let many = TokenizerOptions { vocab_size: options.vocab_size * SEED_FACTOR, ..options.clone() };
+    let learned = bpe::learn(chunks.clone(), alphabet, &many, job)?;
+    // As many characters as byte-pair encoding would take with the entries that are wanted.
+    let enough = |&(made, &count): &(usize, &u64)| made + alphabet.entries_beside(count) >= options.slots();
+    let last = learned.counts.iter().enumerate().find(enough);
+    let characters = last.map_or(alphabet.len(), |(_, &count)| alphabet.entries_beside(count)).min(options.slots());
+
+    let mut pieces: Vec<(CompactString, f64)> =
+        alphabet.iter().take(characters).map(|c| (c.to_string().into(), 1.0)).collect();
+    let merged = Vocabulary::with_merges(Vec::new(), learned.merges);
+    if let Vocabulary::Merged { entries, .. } = merged {
+        let known: rustc_hash::FxHashSet<char> = alphabet.iter().take(characters).collect();
+        let spelt = entries.into_iter().filter(|entry| entry.chars().all(|c| known.contains(&c)));
+        pieces.extend(spelt.map(|entry| (entry, 1.0)));
+    }
+    let even = -(pieces.len() as f64).ln();
+    pieces.iter_mut().for_each(|(_, score)| *score = even);
+    Ok((Model::new(pieces, characters), characters))
+}
+
+struct Model {
+    pieces: Vec<(CompactString, f64)>,
+    /// The first so many are characters and stay.
+    characters: usize,
+    trie: Trie,
+}
+
+/// Ways through a chunk: each edge is a piece, or a character that has none.
+#[derive(Default)]
+struct Lattice {
+    codes: Vec<u16>,
+    /// From, to, piece (`u32::MAX`: none), by the place they come from.
+    edges: Vec<(u32, u32, u32)>,
+    forward: Vec<f64>,
+    backward: Vec<f64>,
+    best: Vec<(f64, u32)>,
+}
+
+const NO_PIECE: u32 = u32::MAX;
+
+impl Model {
+    fn new(pieces: Vec<(CompactString, f64)>, characters: usize) -> Self {
+        let trie = Trie::new(&pieces.iter().map(|(piece, _)| &**piece).collect::<Vec<_>>());
+        Self { pieces, characters, trie }
+    }
+
+    /// How often each piece is expected over all ways through the chunks.
+    fn expect(&self, chunks: &Chunks, job: &Job) -> Result<Vec<f64>> {
+        self.sum(chunks, job, |lattice, count, sums| lattice.expect(self, count, sums))
+    }
+
+    /// How often each piece stands on the best way through a chunk.
+    fn count_best(&self, chunks: &Chunks, job: &Job) -> Result<Vec<f64>> {
+        self.sum(chunks, job, |lattice, count, sums| {
+            lattice.best_way(self, None).into_iter().for_each(|piece| sums[piece as usize] += count);
+        })
+    }
+
+    fn sum(
+        &self,
+        chunks: &Chunks,
+        job: &Job,
+        add: impl Fn(&mut Lattice, f64, &mut [f64]) + Sync,
+    ) -> Result<Vec<f64>> {
+        let group = |group: &[(CompactString, u64)]| {
+            job.check()?;
+            let mut sums = vec![0.0; self.pieces.len()];
+            let mut lattice = Lattice::default();
+            for (chunk, count) in group {
+                lattice.fill(self, chunk);
+                add(&mut lattice, *count as f64, &mut sums);
+            }
+            Ok(sums)
+        };
+        let mut total = vec![0.0; self.pieces.len()];
+        // As many groups are in memory as there are threads, and they are added in their order.
+        let groups: Vec<&[(CompactString, u64)]> = chunks.chunks(chunks.len().div_ceil(GROUPS).max(1)).collect();
+        for together in groups.chunks(job.threads()) {
+            let sums: Vec<Vec<f64>> = job.run(|| together.par_iter().map(|g| group(g)).collect::<Result<_>>())?;
+            for sum in sums {
+                total.iter_mut().zip(sum).for_each(|(total, sum)| *total += sum);
+            }
+        }
+        Ok(total)
+    }
+
+    /// New probabilities, with a prior that lets rare pieces die (Bayesian, as in sentencepiece).
+    fn reestimate(&mut self, expected: &[f64]) {
+        let characters = self.characters;
+        let kept = self.pieces.iter().zip(expected).enumerate();
+        let kept = kept.filter(|&(i, (_, &expected))| i < characters || expected >= MIN_EXPECTED);
+        let kept: Vec<(CompactString, f64)> =
+            kept.map(|(_, ((piece, _), &expected))| (piece.clone(), expected.max(MIN_EXPECTED))).collect();
+        let log_sum = digamma(kept.iter().map(|&(_, expected)| expected).sum());
+        let pieces = kept.into_iter().map(|(piece, expected)| (piece, digamma(expected) - log_sum));
+        *self = Self::new(pieces.collect(), characters);
+    }
+
+    /// Keeps the `kept` pieces beyond characters whose loss would cost most.
+    fn prune(&mut self, used: &[f64], kept: usize) {
+        let total: f64 = used.iter().sum();
+        let loss = |id: usize| {
+            let mut lattice = Lattice::default();
+            lattice.fill(self, &self.pieces[id].0);
+            let instead = lattice.best_way(self, Some(id as u32));
+            let spelt: f64 = instead.iter().map(|&piece| self.pieces[piece as usize].1).sum();
+            used[id] / total * (self.pieces[id].1 - spelt)
+        };
+        let longer = self.characters..self.pieces.len();
+        let mut losses: Vec<(f64, usize)> = longer.into_par_iter().map(|id| (loss(id), id)).collect();
+        losses.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let mut stay: Vec<usize> = losses.into_iter().take(kept).map(|(_, id)| id).collect();
+        stay.sort_unstable();
+        let stay = (0..self.characters).chain(stay);
+        *self = Self::new(stay.map(|id| self.pieces[id].clone()).collect(), self.characters);
+    }
+
+    /// The pieces, the most probable first.
+    fn into_pieces(self) -> Vec<(CompactString, f64)> {
+        let mut pieces = self.pieces;
+        pieces.sort_by(|(a, p), (b, q)| q.total_cmp(p).then_with(|| a.cmp(b)));
+        pieces
+    }
+}
+
+impl Lattice {
+    fn fill(&mut self, model: &Model, chunk: &str) {
+        self.codes.clear();
+        self.codes.extend(chunk.chars().map(|c| model.trie.code(c)));
+        self.edges.clear();
+        for from in 0..self.codes.len() {
+            let (start, edges) = (self.edges.len(), &mut self.edges);
+            model.trie.for_each_prefix(&self.codes[from..], |length, piece| {
+                edges.push((from as u32, (from + length) as u32, piece));
+            });
+            let spelt = self.edges[start..].first().is_some_and(|&(_, to, _)| to as usize == from + 1);
+            if !spelt {
+                self.edges.push((from as u32, from as u32 + 1, NO_PIECE));
+            }
+        }
+    }
+
+    fn expect(&mut self, model: &Model, count: f64, sums: &mut [f64]) {
+        let n = self.codes.len();
+        self.forward.clear();
+        self.forward.resize(n + 1, f64::NEG_INFINITY);
+        self.backward.clone_from(&self.forward);
+        self.forward[0] = 0.0;
+        self.backward[n] = 0.0;
+        for &(from, to, piece) in &self.edges {
+            let way = self.forward[from as usize] + score(model, piece);
+            self.forward[to as usize] = log_add(self.forward[to as usize], way);
+        }
+        for &(from, to, piece) in self.edges.iter().rev() {
+            let way = self.backward[to as usize] + score(model, piece);
+            self.backward[from as usize] = log_add(self.backward[from as usize], way);
+        }
+        for &(from, to, piece) in self.edges.iter().filter(|&&(_, _, piece)| piece != NO_PIECE) {
+            let way = self.forward[from as usize] + score(model, piece) + self.backward[to as usize];
+            sums[piece as usize] += count * (way - self.forward[n]).exp();
+        }
+    }
+
+    /// The pieces of the most probable way, from its end; never the piece `without`.
+    fn best_way(&mut self, model: &Model, without: Option<u32>) -> Vec<u32> {
+        let n = self.codes.len();
+        self.best.clear();
+        self.best.resize(n + 1, (f64::NEG_INFINITY, 0));
+        self.best[0].0 = 0.0;
+        for (&(from, to, piece), edge) in self.edges.iter().zip(0u32..) {
+            let way = self.best[from as usize].0 + score(model, piece);
+            if Some(piece) != without && way > self.best[to as usize].0 {
+                self.best[to as usize] = (way, edge);
+            }
+        }
+        let mut pieces = Vec::new();
+        let mut at = n;
+        while at > 0 {
+            let (from, _, piece) = self.edges[self.best[at].1 as usize];
+            pieces.extend((piece != NO_PIECE).then_some(piece));
+            at = from as usize;
+        }
+        pieces
+    }
+}
+
+fn score(model: &Model, piece: u32) -> f64 {
+    if piece == NO_PIECE { UNKNOWN } else { model.pieces[piece as usize].1 }
+}
+
+fn log_add(a: f64, b: f64) -> f64 {
+    let (low, high) = if a < b { (a, b) } else { (b, a) };
+    if low == f64::NEG_INFINITY { high } else { high + (low - high).exp().ln_1p() }
+}
+
+/// Derivative of the logarithm of the gamma function, for positive numbers, to about 1e-10.
+fn digamma(mut x: f64) -> f64 {
+    let mut sum = 0.0;
+    while x < 8.0 {
+        sum -= 1.0 / x;
+        x += 1.0;
+    }
+    let inverse = 1.0 / (x * x);
+    sum + x.ln() - 0.5 / x - inverse * (1.0 / 12.0 - inverse * (1.0 / 120.0 - inverse / 252.0))
+}

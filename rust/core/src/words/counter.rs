@@ -1,0 +1,60 @@
+//! How often each word stands in some texts: counted by id where the dictionary knows the word.
+
+use super::segment::{Sink, Words};
+use super::tally::{Counts, LOCAL_STRINGS, Tally};
+
+/// Characters of the basic plane are counted in an array.
+const PLANE: usize = 1 << 16;
+
+/// The counts of one worker.
+pub struct Counter<'t> {
+    known: Vec<u64>,
+    characters: Vec<u64>,
+    others: Counts,
+    total: &'t Tally,
+}
+
+impl<'t> Counter<'t> {
+    pub fn new(words: usize, total: &'t Tally) -> Self {
+        Self { known: vec![0; words], characters: vec![0; PLANE], others: Counts::default(), total }
+    }
+
+    /// Keeps what a worker holds between two texts small.
+    pub fn flush_if_large(&mut self) {
+        if self.others.len() >= LOCAL_STRINGS {
+            self.total.add(self.others.drain());
+        }
+    }
+
+    /// Adds everything counted to the table of all workers.
+    pub fn finish(mut self, words: &Words) {
+        let known = words.iter().zip(&self.known).map(|(word, &count)| (word.into(), count));
+        let characters = (0u32..).zip(&self.characters).filter_map(|(c, &count)| {
+            let mut buffer = [0; 4];
+            char::from_u32(c).map(|c| ((*c.encode_utf8(&mut buffer)).into(), count))
+        });
+        let counted = known.chain(characters).filter(|&(_, count)| count > 0);
+        self.total.add(counted.chain(self.others.drain()));
+    }
+}
+
+impl<'a> Sink<'a> for Counter<'_> {
+    #[inline]
+    fn known(&mut self, id: u32, _: &'a str) {
+        self.known[id as usize] += 1;
+    }
+
+    #[inline]
+    fn other(&mut self, word: &'a str) {
+        let mut chars = word.chars();
+        if let (Some(c), None) = (chars.next(), chars.next())
+            && let Some(count) = self.characters.get_mut(c as usize)
+        {
+            *count += 1;
+        } else if let Some(count) = self.others.get_mut(word) {
+            *count += 1;
+        } else {
+            self.others.insert(word.into(), 1);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Text to words, exactly as Python jieba 0.42.1 cuts it.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use rustc_hash::FxHashSet;
+
+use super::classes::is_block;
+use super::frequencies::Frequencies;
+use super::markov::{Markov, Paths};
+use super::trie::{NO_WORD, Trie};
+use crate::error::Result;
+
+/// Cuts text into words by the most probable path through the dictionary, with jieba's Markov model
+/// for what the dictionary lacks.
+///
+/// ```
+/// use smolchat_core::words::Segmenter;
+/// let segmenter = Segmenter::built_in()?;
+/// assert_eq!(segmenter.cut("他来到了网易杭研大厦", true), ["他", "来到", "了", "网易", "杭研", "大厦"]);
+/// # Ok::<(), smolchat_core::Error>(())
+/// ```
+pub struct Segmenter {
+    trie: Trie,
+    words: Words,
+    /// Log probability of each word.
+    scores: Vec<f64>,
+    /// Log probability of a character that is no word.
+    unknown: f64,
+    markov: Markov,
+    split: FxHashSet<Box<str>>,
+}
+
+/// Where the words of a cut go.
+pub(super) trait Sink<'a> {
+    /// A dictionary word, by its id.
+    fn known(&mut self, id: u32, word: &'a str);
+    /// Any other word; it may stand in the dictionary nevertheless.
+    fn other(&mut self, word: &'a str);
+}
+
+/// Buffers that are used from text to text.
+#[derive(Default)]
+pub(super) struct Scratch {
+    /// Codes of the characters of a block.
+    codes: Vec<u16>,
+    /// Where each character begins in the text, and where the block ends.
+    bounds: Vec<usize>,
+    route: Vec<Step>,
+    paths: Paths,
+}
+
+/// The best way on from a character of a block.
+#[derive(Clone, Copy)]
+struct Step {
+    score: f64,
+    /// Characters of the word that begins here.
+    length: u32,
+    word: u32,
+}
+
+impl Segmenter {
+    /// The segmenter with jieba's own dictionary; loaded once a process.
+    ///
+    /// # Errors
+    /// [`crate::Error::Internal`] if this build is damaged.
+    pub fn built_in() -> Result<Arc<Self>> {
+        static BUILT_IN: OnceLock<Arc<Segmenter>> = OnceLock::new();
+        if let Some(loaded) = BUILT_IN.get() {
+            return Ok(loaded.clone());
+        }
+        let loaded = Arc::new(Self::new(&Frequencies::built_in()?)?);
+        Ok(BUILT_IN.get_or_init(|| loaded).clone())
+    }
+
+    /// jieba's dictionary and a user's words: a UTF-8 file with lines `word [frequency] [tag]`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] or [`crate::Error::Record`] with the file and line.
+    pub fn with_user_dictionary(path: &Path) -> Result<Arc<Self>> {
+        let mut frequencies = Frequencies::built_in()?;
+        frequencies.add_file(path)?;
+        Ok(Arc::new(Self::new(&frequencies)?))
+    }
+
+    fn new(frequencies: &Frequencies) -> Result<Self> {
+        // Words that hold a character which no block holds can never be found.
+        let findable = |word: &str, frequency: u64| frequency > 0 && word.chars().all(is_block);
+        let mut known: Vec<(&str, u64)> = frequencies.iter().filter(|&(word, f)| findable(word, f)).collect();
+        known.sort_unstable();
+        let words: Vec<&str> = known.iter().map(|&(word, _)| word).collect();
+        let log_total = (frequencies.total() as f64).ln();
+        Ok(Self {
+            trie: Trie::new(&words),
+            words: Words::new(&words),
+            scores: known.iter().map(|&(_, frequency)| (frequency as f64).ln() - log_total).collect(),
+            unknown: 0.0 - log_total,
+            markov: Markov::built_in()?,
+            split: frequencies.split().clone(),
+        })
+    }
+
+    /// The words of `text`, in order; joined they are the text. `hmm` as in `jieba.cut(text, HMM=hmm)`.
+    #[must_use]
+    pub fn cut<'a>(&self, text: &'a str, hmm: bool) -> Vec<&'a str> {
+        struct List<'a>(Vec<&'a str>);
+        impl<'a> Sink<'a> for List<'a> {
+            fn known(&mut self, _: u32, word: &'a str) {
+                self.0.push(word);
+            }
+            fn other(&mut self, word: &'a str) {
+                self.0.push(word);
+            }
+        }
+        let mut list = List(Vec::with_capacity(text.len() / 4));
+        self.cut_into(text, hmm, &mut Scratch::default(), &mut list);
+        list.0
+    }
+
+    /// The words of the dictionary by id.
+    pub(super) fn words(&self) -> &Words {
+        &self.words
+    }
+
+    /// Cuts `text` into `sink`.
+    pub(super) fn cut_into<'a>(&self, text: &'a str, hmm: bool, scratch: &mut Scratch, sink: &mut impl Sink<'a>) {
+        scratch.codes.clear();
+        scratch.bounds.clear();
+        let mut chars = text.char_indices().peekable();
+        while let Some((at, c)) = chars.next() {
+            if is_block(c) {
+                scratch.codes.push(self.trie.code(c));
+                scratch.bounds.push(at);
+                continue;
+            }
+            self.end_block(text, at, hmm, scratch, sink);
+            let end = match (c, chars.peek()) {
+                ('\r', Some((_, '\n'))) => {
+                    chars.next();
+                    at + 2
+                }
+                _ => at + c.len_utf8(),
+            };
+            sink.other(&text[at..end]);
+        }
+        self.end_block(text, text.len(), hmm, scratch, sink);
+    }
+
+    fn end_block<'a>(
+        &self,
+        text: &'a str,
+        end: usize,
+        hmm: bool,
+        scratch: &mut Scratch,
+        sink: &mut impl Sink<'a>,
+    ) {
+        if scratch.codes.is_empty() {
+            return;
+        }
+        scratch.bounds.push(end);
+        self.find_route(&scratch.codes, &mut scratch.route);
+        if hmm {
+            self.follow_with_model(text, scratch, sink);
+        } else {
+            self.follow(text, scratch, sink);
+        }
+        scratch.codes.clear();
+        scratch.bounds.clear();
+    }
+
+    /// The most probable path, from the end; of equal ones that with the longer word, as in jieba.
+    fn find_route(&self, codes: &[u16], route: &mut Vec<Step>) {
+        let n = codes.len();
+        route.clear();
+        route.resize(n + 1, Step { score: 0.0, length: 1, word: NO_WORD });
+        for at in (0..n).rev() {
+            let mut best = Step { score: f64::NEG_INFINITY, length: 1, word: NO_WORD };
+            self.trie.for_each_prefix(&codes[at..], |length, word| {
+                let score = self.scores[word as usize] + route[at + length].score;
+                if score >= best.score {
+                    best = Step { score, length: length as u32, word };
+                }
+            });
+            if best.word == NO_WORD {
+                best.score = self.unknown + route[at + 1].score;
+            }
+            route[at] = best;
+        }
+    }
+
+    /// The path as it is, but for letters and digits, which stand together.
+    fn follow<'a>(&self, text: &'a str, scratch: &Scratch, sink: &mut impl Sink<'a>) {
+        let Scratch { bounds, route, .. } = scratch;
+        let n = bounds.len() - 1;
+        let bytes = text.as_bytes();
+        let mut at = 0;
+        while at < n {
+            let start = at;
+            while at < n && route[at].length == 1 && bytes[bounds[at]].is_ascii_alphanumeric() {
+                at += 1;
+            }
+            if start < at {
+                sink.other(&text[bounds[start]..bounds[at]]);
+                continue;
+            }
+            at += self.emit(text, scratch, at, sink);
+        }
+    }
+
+    /// The path, with the model for each run of single characters that is no dictionary word.
+    fn follow_with_model<'a>(&self, text: &'a str, scratch: &mut Scratch, sink: &mut impl Sink<'a>) {
+        let n = scratch.bounds.len() - 1;
+        let mut at = 0;
+        while at < n {
+            let start = at;
+            while at < n && scratch.route[at].length == 1 {
+                at += 1;
+            }
+            if at - start > 1 && self.trie.get(&scratch.codes[start..at]).is_none() {
+                let run = &text[scratch.bounds[start]..scratch.bounds[at]];
+                self.markov.cut(run, &mut scratch.paths, &mut |word| self.emit_found(word, sink));
+            } else {
+                for single in start..at {
+                    self.emit(text, scratch, single, sink);
+                }
+            }
+            if at < n {
+                at += self.emit(text, scratch, at, sink);
+            }
+        }
+    }
+
+    /// Tells the word at `at` and returns its characters.
+    fn emit<'a>(&self, text: &'a str, scratch: &Scratch, at: usize, sink: &mut impl Sink<'a>) -> usize {
+        let Step { length, word: id, .. } = scratch.route[at];
+        let word = &text[scratch.bounds[at]..scratch.bounds[at + length as usize]];
+        match id {
+            NO_WORD => sink.other(word),
+            id => sink.known(id, word),
+        }
+        length as usize
+    }
+
+    fn emit_found<'a>(&self, word: &'a str, sink: &mut impl Sink<'a>) {
+        if self.split.is_empty() || !self.split.contains(word) {
+            return sink.other(word);
+        }
+        for (at, c) in word.char_indices() {
+            sink.other(&word[at..at + c.len_utf8()]);
+        }
+    }
+}
+
+/// Strings in one allocation, by position.
+pub(super) struct Words {
+    text: String,
+    ends: Vec<u32>,
+}
+
+impl Words {
+    fn new(words: &[&str]) -> Self {
+        let mut text = String::with_capacity(words.iter().map(|w| w.len()).sum());
+        let mut ends = Vec::with_capacity(words.len());
+        for word in words {
+            text.push_str(word);
+            ends.push(text.len() as u32);
+        }
+        Self { text, ends }
+    }
+
+    /// Words in all.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Every word, in the order of the ids.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.text[start as usize..end as usize])
+    }
+}

@@ -1,0 +1,270 @@
+//! The dictionary as a double-array trie over dense character codes: one table look-up a character.
+
+use std::ops::Range;
+
+use rustc_hash::FxHashMap;
+
+/// Id of a node that ends no word, and of a character that is none.
+pub const NO_WORD: u32 = u32::MAX;
+
+/// Characters of the basic plane have their codes in an array.
+const PLANE: usize = 1 << 16;
+
+#[derive(Clone, Copy)]
+struct Node {
+    /// The child on code `c` stands at `base + c` ...
+    base: u32,
+    /// ... if its `parent` is this node.
+    parent: u32,
+    /// Id of the word that ends here.
+    word: u32,
+}
+
+const FREE: u32 = u32::MAX;
+const ROOT: u32 = 0;
+const EMPTY: Node = Node { base: 0, parent: FREE, word: NO_WORD };
+
+/// Words to ids, walked character by character.
+pub struct Trie {
+    codes: Codes,
+    nodes: Vec<Node>,
+}
+
+impl Trie {
+    /// The trie of distinct words; the id of a word is its position.
+    ///
+    /// Of more than 65,535 different characters the rarest, and with them their words, are not found.
+    pub fn new(words: &[&str]) -> Self {
+        let codes = Codes::by_use(words);
+        let key = |word: &str| word.chars().map(|c| codes.get(c)).collect::<Vec<u16>>();
+        let keys = words.iter().zip(0u32..).map(|(word, id)| (key(word), id));
+        let mut keys: Vec<(Vec<u16>, u32)> = keys.filter(|(key, _)| !key.contains(&0)).collect();
+        keys.sort_unstable();
+        let nodes = build(&keys, codes.last);
+        Self { codes, nodes }
+    }
+
+    /// The dense code of a character: 0 if no word holds it.
+    #[inline]
+    pub fn code(&self, c: char) -> u16 {
+        self.codes.get(c)
+    }
+
+    /// Calls `found(end, id)` for each word that begins at `codes[0]`, the shortest first; `end` is
+    /// its length in characters.
+    #[inline]
+    pub fn for_each_prefix(&self, codes: &[u16], mut found: impl FnMut(usize, u32)) {
+        let mut at = ROOT;
+        let mut base = 0;
+        for (&code, end) in codes.iter().zip(1..) {
+            let next = base + u32::from(code);
+            // The array ends with as many free nodes as there are codes, so every step is inside.
+            let node = self.nodes[next as usize];
+            if node.parent != at || code == 0 {
+                return;
+            }
+            if node.word != NO_WORD {
+                found(end, node.word);
+            }
+            (at, base) = (next, node.base);
+        }
+    }
+
+    /// The id of the word that is exactly `codes`.
+    pub fn get(&self, codes: &[u16]) -> Option<u32> {
+        let mut id = None;
+        self.for_each_prefix(codes, |end, word| id = (end == codes.len()).then_some(word).or(id));
+        id
+    }
+}
+
+/// Codes of characters from 1 on, frequent ones first, so that the hot part of the array is small.
+struct Codes {
+    plane: Vec<u16>,
+    others: FxHashMap<char, u16>,
+    last: u16,
+}
+
+impl Codes {
+    fn by_use(words: &[&str]) -> Self {
+        let mut uses: FxHashMap<char, u32> = FxHashMap::default();
+        for c in words.iter().flat_map(|word| word.chars()) {
+            *uses.entry(c).or_insert(0) += 1;
+        }
+        let mut used: Vec<(char, u32)> = uses.into_iter().collect();
+        used.sort_unstable_by_key(|&(c, n)| (std::cmp::Reverse(n), c));
+        let mut codes = Self { plane: vec![0; PLANE], others: FxHashMap::default(), last: 0 };
+        for ((c, _), code) in used.into_iter().zip(1..=u16::MAX) {
+            match codes.plane.get_mut(c as usize) {
+                Some(place) => *place = code,
+                None => drop(codes.others.insert(c, code)),
+            }
+            codes.last = code;
+        }
+        codes
+    }
+
+    #[inline]
+    fn get(&self, c: char) -> u16 {
+        match self.plane.get(c as usize) {
+            Some(&code) => code,
+            None => self.others.get(&c).copied().unwrap_or(0),
+        }
+    }
+}
+
+/// A node before it has a place: its children are `children.start..` in the list of all.
+struct Draft {
+    children: Range<usize>,
+    word: u32,
+}
+
+/// The double array of sorted keys.
+///
+/// Nodes with many children are placed first and those with one fill the holes, so the array is
+/// dense and a place is found after few tries.
+fn build(keys: &[(Vec<u16>, u32)], max_code: u16) -> Vec<Node> {
+    let (drafts, codes) = draft(keys);
+    let mut by_size: Vec<usize> = (1..drafts.len()).filter(|&i| !drafts[i].children.is_empty()).collect();
+    by_size.sort_by_key(|&i| std::cmp::Reverse(drafts[i].children.len()));
+    let mut places = Places::new(usize::from(max_code) + 1);
+    let mut bases = vec![0; drafts.len()];
+    for i in by_size {
+        bases[i] = places.take(&codes[drafts[i].children.clone()]);
+    }
+
+    let mut nodes = vec![EMPTY; places.len() + usize::from(max_code) + 1];
+    nodes[ROOT as usize].parent = ROOT;
+    // Parents come before children in the drafts, so the place of each is known in time.
+    let mut place = vec![ROOT; drafts.len()];
+    for (i, draft) in drafts.iter().enumerate() {
+        let node = &mut nodes[place[i] as usize];
+        (node.base, node.word) = (bases[i], draft.word);
+        for child in draft.children.clone() {
+            // The children of the drafts are the drafts themselves, less the root.
+            place[child + 1] = bases[i] + u32::from(codes[child]);
+            nodes[place[child + 1] as usize].parent = place[i];
+        }
+    }
+    nodes
+}
+
+/// The nodes level by level, and the code that leads to each but the root.
+fn draft(keys: &[(Vec<u16>, u32)]) -> (Vec<Draft>, Vec<u16>) {
+    let mut drafts = Vec::new();
+    let mut codes = Vec::new();
+    let mut level = vec![0..keys.len()];
+    for depth in 0.. {
+        let mut below = Vec::new();
+        for range in level {
+            let (mut start, mut word) = (range.start, NO_WORD);
+            if start < range.end && keys[start].0.len() == depth {
+                word = keys[start].1;
+                start += 1;
+            }
+            let first_child = codes.len();
+            while start < range.end {
+                let code = keys[start].0[depth];
+                let end = start + keys[start..range.end].partition_point(|(key, _)| key[depth] == code);
+                codes.push(code);
+                below.push(start..end);
+                start = end;
+            }
+            drafts.push(Draft { children: first_child..codes.len(), word });
+        }
+        if below.is_empty() {
+            break;
+        }
+        level = below;
+    }
+    (drafts, codes)
+}
+
+/// Which places of the array are taken, a bit each; what lies behind the end is free.
+struct Places {
+    taken: Vec<u64>,
+    /// Children of the last node placed, and the base that it got.
+    size: usize,
+    from: usize,
+}
+
+impl Places {
+    /// The first `taken` places are those of the root and its children.
+    fn new(taken: usize) -> Self {
+        let mut places = Self { taken: Vec::new(), size: 0, from: 1 };
+        (0..taken).for_each(|at| places.mark(at));
+        places
+    }
+
+    /// A base at which all children fall on free places.
+    fn take(&mut self, codes: &[u16]) -> u32 {
+        // Fewer children fit into holes where more did not; as many hardly ever do.
+        if self.size != codes.len() {
+            (self.size, self.from) = (codes.len(), 1);
+        }
+        loop {
+            // 64 bases at once: a bit stays set where every child is free.
+            let free = codes.iter().fold(u64::MAX, |free, &code| free & self.free(self.from + usize::from(code)));
+            if free != 0 {
+                self.from += free.trailing_zeros() as usize;
+                break;
+            }
+            self.from += 64;
+        }
+        codes.iter().for_each(|&code| self.mark(self.from + usize::from(code)));
+        self.from as u32
+    }
+
+    /// The free places from `at` on, as 64 bits.
+    fn free(&self, at: usize) -> u64 {
+        let word = |i: usize| !self.taken.get(i).copied().unwrap_or(0);
+        let shift = at % 64;
+        let low = word(at / 64) >> shift;
+        if shift == 0 { low } else { low | word(at / 64 + 1) << (64 - shift) }
+    }
+
+    fn mark(&mut self, at: usize) {
+        if self.taken.len() <= at / 64 {
+            self.taken.resize(at / 64 + 1, 0);
+        }
+        self.taken[at / 64] |= 1 << (at % 64);
+    }
+
+    fn len(&self) -> usize {
+        self.taken.len() * 64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn exactly_the_words_are_found(
+            words in prop::collection::btree_set("[一-九a-c😀-😃]{1,4}", 1..60),
+            text in "[一-九a-f😀-😅]{0,12}",
+        ) {
+            let list: Vec<&str> = words.iter().map(String::as_str).collect();
+            let trie = Trie::new(&list);
+            let chars: Vec<char> = text.chars().collect();
+            let codes: Vec<u16> = chars.iter().map(|&c| trie.code(c)).collect();
+            for start in 0..chars.len() {
+                let mut found = Vec::new();
+                trie.for_each_prefix(&codes[start..], |end, id| found.push((end, list[id as usize].to_owned())));
+                let expected: Vec<(usize, String)> = (1..=chars.len() - start)
+                    .map(|end| (end, chars[start..start + end].iter().collect::<String>()))
+                    .filter(|(_, word)| words.contains(word))
+                    .collect();
+                prop_assert_eq!(found, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_trie_of_nothing_finds_nothing() {
+        let trie = Trie::new(&[]);
+        assert_eq!((trie.code('人'), trie.get(&[])), (0, None));
+    }
+}

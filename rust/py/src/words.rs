@@ -1,0 +1,58 @@
+//! See `smolchat_fast.words`.
+
+use std::path::PathBuf;
+
+use pyo3::prelude::*;
+use pyo3_arrow::PyTable;
+use smolchat_core::words::{self, WordCounts, WordOptions};
+
+use crate::column::TextColumn;
+use crate::error::to_python;
+use crate::job;
+use crate::options::{Options, to_json};
+
+#[pyfunction]
+#[pyo3(signature = (columns, options, *, threads=None, progress=None))]
+pub fn count_words<'py>(
+    py: Python<'py>,
+    columns: Vec<TextColumn>,
+    options: Options<WordOptions>,
+    threads: Option<usize>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let texts: Vec<&str> = columns.iter().flat_map(TextColumn::texts).collect();
+    to_table(py, &job::run(py, threads, progress, |job| words::count_words(&texts, &options.0, job))?)
+}
+
+#[pyfunction]
+#[pyo3(signature = (inputs, out, options, *, threads=None, progress=None))]
+pub fn count_words_files(
+    py: Python<'_>,
+    inputs: Vec<PathBuf>,
+    out: PathBuf,
+    options: Options<WordOptions>,
+    threads: Option<usize>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let work = |job: &_| words::count_words_files(&inputs, &out, &options.0, job);
+    to_json(&job::run(py, threads, progress, work)?)
+}
+
+#[pyfunction]
+pub fn merge_word_counts<'py>(py: Python<'py>, tables: Vec<PyTable>) -> PyResult<Bound<'py, PyAny>> {
+    let batches = tables.iter().flat_map(PyTable::batches);
+    let tables = batches.map(WordCounts::from_batch).collect::<Result<Vec<_>, _>>().map_err(to_python)?;
+    to_table(py, &py.detach(|| words::merge(tables)))
+}
+
+#[pyfunction]
+#[pyo3(signature = (text, hmm, user_dict=None))]
+pub fn cut_words(text: &str, hmm: bool, user_dict: Option<PathBuf>) -> PyResult<Vec<&str>> {
+    let options = WordOptions { user_dict, ..WordOptions::default() };
+    Ok(options.segmenter().map_err(to_python)?.cut(text, hmm))
+}
+
+fn to_table<'py>(py: Python<'py>, counts: &WordCounts) -> PyResult<Bound<'py, PyAny>> {
+    let batches = counts.to_batches().map_err(to_python)?;
+    PyTable::try_new(batches, WordCounts::schema())?.into_pyarrow(py)
+}
