@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,13 +10,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smolchat_fast import DataError, StageError, words
-from smolchat_fast.words import WordOptions, count_words, count_words_files
+from smolchat_fast import DataError, StageError
+from smolchat_fast.words import Segmenter, WordOptions, count_words, count_words_files, merge
 
 jieba = pytest.importorskip("jieba")
 jieba.setLogLevel(60)
 
-DATA = Path(os.environ.get("SMOLCHAT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SENTENCE = "他来到了网易杭研大厦，小明硕士毕业于中国科学院计算所，后在日本京都大学深造。"
 
 # What the dictionary holds, what it lacks, what breaks blocks, what the model and the splitter see.
@@ -72,16 +69,13 @@ def test_the_reference_is_the_version_that_is_meant():
 @example(text="".join(map(chr, range(0x4E00, 0x9FD8))), hmm=True)
 @example(text="阿里云ECS.s6-c1m2.xlarge 50.5%%，e-mail:a_b@c.d", hmm=True)
 def test_words_are_those_of_jieba(text, hmm):
-    assert words.cut(text, WordOptions(hmm=hmm)) == jieba.lcut(text, HMM=hmm)
+    assert Segmenter(WordOptions(hmm=hmm)).cut(text) == jieba.lcut(text, HMM=hmm)
 
 
 @pytest.mark.parametrize("hmm", [True, False])
-def test_counts_of_real_rows_are_those_of_jieba(hmm):
-    files = sorted((DATA / "sft").glob("*.parquet"))
-    if not files:
-        pytest.skip("no real rows here")
+def test_counts_of_real_rows_are_those_of_jieba(hmm, shared_data):
     texts = []
-    for file in files:
+    for file in sorted((shared_data / "sft").glob("*.parquet")):
         texts += pq.read_table(file, columns=["response"]).column(0).slice(7, 60).to_pylist()
     expected = Counter(word for text in texts for word in jieba.cut(text, HMM=hmm))
     table = count_words(texts, WordOptions(hmm=hmm))
@@ -89,7 +83,7 @@ def test_counts_of_real_rows_are_those_of_jieba(hmm):
 
 
 @pytest.fixture(scope="module")
-def reference_with_user_dict(tmp_path_factory):
+def with_user_dict(tmp_path_factory):
     """Words with and without frequency and tag, one with a space, some taken out, a byte order mark."""
     path = tmp_path_factory.mktemp("user") / "words.txt"
     lines = [
@@ -107,7 +101,7 @@ def reference_with_user_dict(tmp_path_factory):
     path.write_text("\ufeff" + "\r\n".join(lines) + "\r\n", "utf-8")
     reference = jieba.Tokenizer()
     reference.load_userdict(str(path))
-    yield reference, path
+    yield reference, {hmm: Segmenter(WordOptions(hmm=hmm, user_dict=path)) for hmm in (True, False)}
     jieba.finalseg.Force_Split_Words.clear()
 
 
@@ -120,9 +114,9 @@ def reference_with_user_dict(tmp_path_factory):
     ).map("".join),
     hmm=st.booleans(),
 )
-def test_a_user_dictionary_acts_as_in_jieba(text, hmm, reference_with_user_dict):
-    reference, path = reference_with_user_dict
-    assert words.cut(text, WordOptions(hmm=hmm, user_dict=path)) == reference.lcut(text, HMM=hmm)
+def test_a_user_dictionary_acts_as_in_jieba(text, hmm, with_user_dict):
+    reference, ours = with_user_dict
+    assert ours[hmm].cut(text) == reference.lcut(text, HMM=hmm)
 
 
 @settings(max_examples=30, deadline=None)
@@ -130,7 +124,7 @@ def test_a_user_dictionary_acts_as_in_jieba(text, hmm, reference_with_user_dict)
 def test_parts_merge_to_the_whole_and_threads_do_not_matter(texts, cut, threads):
     whole = count_words(texts, threads=1)
     parts = [count_words(texts[:cut], threads=threads), count_words(texts[cut:], threads=threads)]
-    assert words.merge(parts) == whole
+    assert merge(parts) == whole
     assert count_words(texts, threads=threads) == whole
 
 
@@ -144,7 +138,7 @@ def test_every_text_column_but_source_is_counted_unless_columns_are_named():
     assert count_words(table)["word"].to_pylist() == ["你好", "谢谢"]
     assert count_words(table, WordOptions(columns=("source",)))["word"].to_pylist() == ["来源"]
     assert count_words(table["prompt"])["word"].to_pylist() == ["你好"]
-    with pytest.raises(ValueError, match="answer.*prompt, response"):
+    with pytest.raises(ValueError, match=r"answer.*prompt, response"):
         count_words(table, WordOptions(columns=("answer",)))
 
 
@@ -172,13 +166,13 @@ def test_bad_input_is_named_and_leaves_nothing(tmp_path):
     with pytest.raises(DataError, match="answer"):
         count_words_files([path], tmp_path / "out.parquet", WordOptions(columns=("answer",)))
     with pytest.raises(FileNotFoundError, match="gone"):
-        words.cut("好", WordOptions(user_dict=tmp_path / "gone.txt"))
+        Segmenter(WordOptions(user_dict=tmp_path / "gone.txt"))
     (tmp_path / "bad.txt").write_bytes("好\n".encode("gb18030"))
-    with pytest.raises(DataError, match="bad.txt, line 1: is not UTF-8"):
-        words.cut("好", WordOptions(user_dict=tmp_path / "bad.txt"))
+    with pytest.raises(DataError, match=r"bad.txt, line 1: is not UTF-8"):
+        Segmenter(WordOptions(user_dict=tmp_path / "bad.txt"))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.txt", "rows.parquet"]
 
 
 def test_a_table_with_a_negative_count_is_refused():
-    with pytest.raises(DataError, match="row 1: .*negative"):
-        words.merge([pa.table({"word": ["好"], "count": [-1]})])
+    with pytest.raises(DataError, match=r"row 1: .*negative"):
+        merge([pa.table({"word": ["好"], "count": [-1]})])

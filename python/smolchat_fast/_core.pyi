@@ -1,14 +1,59 @@
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, final
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 _Path = str | PathLike[str]
 _Progress = Callable[[str, int, int], object] | None
 
 def version() -> str: ...
 def default_options(name: str) -> str: ...
+def clean_text(text: str, options: str) -> str: ...
+def clean_table(
+    data: object,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> tuple[Any, Any, str]: ...
+def clean_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    removed: _Path | None = None,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def find_duplicates(
+    data: Any,
+    options: str,
+    *,
+    against: Any | None = None,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> tuple[pa.Int64Array, pa.RecordBatch]: ...
+def deduplicate_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    removed: _Path | None = None,
+    against: Sequence[_Path] = ...,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def read_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
 def split_files(
     inputs: Sequence[_Path],
     train: _Path,
@@ -18,6 +63,27 @@ def split_files(
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
+
+class Stream:
+    def __new__(
+        cls,
+        paths: Sequence[_Path],
+        tokenizer: _Path,
+        options: str,
+        *,
+        rank: int = 0,
+        world: int = 1,
+        epochs: int | None = None,
+        threads: int | None = None,
+    ) -> Stream: ...
+    @property
+    def rows(self) -> int: ...
+    def next_batch(
+        self,
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]] | None: ...
+    def state(self) -> str: ...
+    def load_state(self, state: str) -> None: ...
+
 def count_words(
     columns: Sequence[Any], options: str, *, threads: int | None = None, progress: _Progress = None
 ) -> pa.Table: ...
@@ -30,7 +96,11 @@ def count_words_files(
     progress: _Progress = None,
 ) -> str: ...
 def merge_word_counts(tables: Sequence[Any]) -> pa.Table: ...
-def cut_words(text: str, hmm: bool, user_dict: _Path | None = None) -> list[str]: ...
+@final
+class Segmenter:
+    def __new__(cls, user_dict: _Path | None = None) -> Segmenter: ...
+    def cut(self, text: str, hmm: bool) -> list[str]: ...
+
 def build_tokenizer_from_texts(
     columns: Sequence[Any], options: str, *, threads: int | None = None, progress: _Progress = None
 ) -> tuple[str, str]: ...

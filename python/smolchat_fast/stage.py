@@ -53,6 +53,7 @@ def run_stage(
     also: Sequence[Path] = (),
     overwrite: bool = False,
     resumable: bool = False,
+    result: str | None = None,
 ) -> Finished:
     """Run `work` unless its output is already there.
 
@@ -64,7 +65,8 @@ def run_stage(
         options: A dataclass, or a mapping of names to dataclasses and JSON values.
         also: Further outputs, for example the removed rows.
         overwrite: Replace an output that was made otherwise.
-        resumable: Keep the partial output of an interrupted run for `work` to go on with.
+        resumable: Keep the partial output of an interrupted run, a folder, for `work` to go on with.
+        result: File of that folder that becomes `out`, if `out` is a file; the rest of it goes.
     Raises:
         StageError: `out` is there and was made from other inputs or options, or by something else.
         FileNotFoundError: an input is missing.
@@ -97,7 +99,10 @@ def run_stage(
         "seconds": round(time.monotonic() - began, 3),
         "peak_mb": round(peak_mb(), 1),
     }
-    _publish(finals, partials, manifest)
+    made_now = [partials[0] / result, *partials[1:]] if result else partials
+    _publish(finals, made_now, manifest)
+    if result:
+        _remove(partials[0])
     return Finished(report, False, manifest["seconds"], manifest["peak_mb"])
 
 

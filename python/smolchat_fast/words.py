@@ -83,12 +83,24 @@ def merge(tables: Sequence[Any]) -> pa.Table:
     return _core.merge_word_counts(list(tables))
 
 
-def cut(text: str, options: WordOptions = WordOptions()) -> list[str]:
-    """The words of a text in order, as `jieba.lcut(text, HMM=options.hmm)` gives them.
+class Segmenter:
+    """Cuts texts into words as jieba does.
 
-    A user dictionary is read anew at each call: to count many texts use `count_words`.
+        >>> Segmenter().cut("他来到了网易杭研大厦")
+        ['他', '来到', '了', '网易', '杭研', '大厦']
+
+    Args:
+        options: With or without Markov model, and a user dictionary.
+    Raises:
+        DataError: the user dictionary cannot be used; names file and line.
     """
-    return _core.cut_words(text, options.hmm, options.user_dict)
+
+    def __init__(self, options: WordOptions = WordOptions()) -> None:
+        self._core, self._hmm = _core.Segmenter(options.user_dict), options.hmm
+
+    def cut(self, text: str) -> list[str]:
+        """The words of a text in order, as of `jieba.lcut`; joined they are the text."""
+        return self._core.cut(text, self._hmm)
 
 
 def count_words_files(

@@ -54,6 +54,16 @@ pub fn run<T: Send>(
     outcome.map_err(to_python)
 }
 
+/// Asks `look` off the GIL again and again until it has something; Ctrl+C ends the wait.
+pub fn wait<T: Send>(py: Python<'_>, mut look: impl FnMut(Duration) -> Result<Option<T>> + Send) -> PyResult<T> {
+    loop {
+        if let Some(found) = py.detach(|| look(POLL)).map_err(to_python)? {
+            return Ok(found);
+        }
+        py.check_signals()?;
+    }
+}
+
 fn tell(py: Python<'_>, job: &Job, progress: Option<&Py<PyAny>>) -> PyResult<()> {
     if let Some(progress) = progress {
         let now = job.progress();

@@ -3,11 +3,15 @@
 //! A wrapper converts its arguments, calls [`job::run`] and converts the result; whatever is longer
 //! belongs in the core.
 
+mod clean;
 mod column;
+mod dedup;
 mod error;
 mod job;
 mod options;
+mod sources;
 mod split;
+mod stream;
 mod tokenizer;
 mod words;
 
@@ -18,13 +22,22 @@ use smolchat_core as core;
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::{
-        default_options,
-        split::split_files,
-        tokenizer::{build_tokenizer_from_files, build_tokenizer_from_texts, build_tokenizer_from_words},
-        version,
-        words::{count_words, count_words_files, cut_words, merge_word_counts},
-    };
+    use super::{default_options, version};
+
+    #[pymodule_export]
+    use super::clean::{clean_files, clean_table, clean_text};
+    #[pymodule_export]
+    use super::dedup::{deduplicate_files, find_duplicates};
+    #[pymodule_export]
+    use super::sources::read_files;
+    #[pymodule_export]
+    use super::split::split_files;
+    #[pymodule_export]
+    use super::stream::Stream;
+    #[pymodule_export]
+    use super::tokenizer::{build_tokenizer_from_files, build_tokenizer_from_texts, build_tokenizer_from_words};
+    #[pymodule_export]
+    use super::words::{Segmenter, count_words, count_words_files, merge_word_counts};
 }
 
 /// Version of the compiled core.
@@ -37,7 +50,11 @@ fn version() -> &'static str {
 #[pyfunction]
 fn default_options(name: &str) -> PyResult<String> {
     match name {
+        "CleanOptions" => options::to_json(&core::clean::CleanOptions::default()),
+        "DedupOptions" => options::to_json(&core::dedup::DedupOptions::default()),
+        "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
+        "StreamOptions" => options::to_json(&core::stream::StreamOptions::default()),
         "TokenizerOptions" => options::to_json(&core::tokenizer::TokenizerOptions::default()),
         "WordOptions" => options::to_json(&core::words::WordOptions::default()),
         _ => Err(PyValueError::new_err(format!("no options struct is called {name:?}"))),

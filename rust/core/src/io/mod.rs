@@ -2,8 +2,11 @@
 
 mod output; // partial file -> final name
 mod parquet; // batches -> Parquet file
+pub mod raw; // files of any format -> rows
 mod rows; // row files -> batches
+mod slices; // row groups -> batches, in any order
 
 pub use output::Output;
 pub use parquet::ParquetOutput;
 pub use rows::{RowBatch, Rows, text_column};
+pub use slices::{Slice, Slices};

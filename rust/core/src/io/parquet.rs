@@ -49,9 +49,8 @@ impl ParquetOutput {
     ///
     /// # Errors
     /// [`Error::Io`], for example a full disk; nothing is left behind then.
-    pub fn finish(mut self) -> Result<u64> {
+    pub fn finish(self) -> Result<u64> {
         let path = self.writer.inner().path().to_owned();
-        self.writer.finish().map_err(Error::parquet(&path))?;
         self.writer.into_inner().map_err(Error::parquet(&path))?.finish()?;
         Ok(self.rows)
     }

@@ -1,6 +1,7 @@
 //! Row files, read one batch after the other in the order of the inputs.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,14 +10,17 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
+use super::raw::{self, RawFile, SourceOptions};
 use crate::error::{Error, Place, Result};
 
 /// Rows of a batch; a few megabytes of text.
-const BATCH_ROWS: usize = 8_192;
+pub(super) const BATCH_ROWS: usize = 8_192;
 
 /// The rows of several files as one sequence of batches with the same columns.
 ///
-/// Text columns come as `Utf8`, however the file stores them.
+/// A file is Parquet, whose columns are taken as they are, or any other format that
+/// [`raw`](super::raw) reads; the first bad record of such a file is an error. Text columns come as
+/// `Utf8`, however the file stores them.
 pub struct Rows {
     files: std::vec::IntoIter<PathBuf>,
     schema: SchemaRef,
@@ -26,8 +30,13 @@ pub struct Rows {
 
 struct OpenFile {
     path: Arc<Path>,
-    reader: ParquetRecordBatchReader,
+    reader: Reader,
     next_row: u64,
+}
+
+enum Reader {
+    Parquet(ParquetRecordBatchReader),
+    Raw(RawFile),
 }
 
 /// Some consecutive rows of one file.
@@ -48,19 +57,21 @@ impl Rows {
     /// [`Error::Io`] or [`Error::File`] with the path of the first file that cannot be used.
     pub fn open(paths: &[PathBuf]) -> Result<Self> {
         let mut schema: Option<SchemaRef> = None;
-        let mut rows = 0;
+        let mut rows = Some(0);
         for path in paths {
-            let builder = open_parquet(path)?;
-            rows += builder.metadata().file_metadata().num_rows().unsigned_abs();
-            let found = as_utf8(builder.schema());
+            let (found, counted) = look_at(path)?;
+            rows = rows.zip(counted).map(|(rows, more)| rows + more);
             let expected = schema.get_or_insert_with(|| found.clone());
             if names(expected) != names(&found) {
                 let (found, expected) = (names(&found).join(", "), names(expected).join(", "));
-                return Err(Error::file(path, format!("has the columns {found}, the files before it {expected}")));
+                return Err(Error::file(
+                    path,
+                    format!("has the columns {found}, the files before it {expected}"),
+                ));
             }
         }
         let schema = schema.ok_or_else(|| Error::Data("no input files".into()))?;
-        Ok(Self { files: paths.to_vec().into_iter(), schema, rows, open: None })
+        Ok(Self { files: Vec::from(paths).into_iter(), schema, rows: rows.unwrap_or(0), open: None })
     }
 
     /// Columns of every batch.
@@ -69,7 +80,7 @@ impl Rows {
         &self.schema
     }
 
-    /// Rows in all files.
+    /// Rows in all files; 0 if some are not Parquet, for then nobody knows before they are read.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.rows
@@ -79,15 +90,13 @@ impl Rows {
         loop {
             if self.open.is_none() {
                 let Some(path) = self.files.next() else { return Ok(None) };
-                let reader = open_parquet(&path)?.with_batch_size(BATCH_ROWS).build().map_err(Error::parquet(&path))?;
-                self.open = Some(OpenFile { path: path.into(), reader, next_row: 0 });
+                self.open = Some(OpenFile::open(path)?);
             }
             let Some(file) = &mut self.open else { continue };
-            match file.reader.next() {
+            match file.next_batch(&self.schema)? {
                 None => self.open = None,
+                Some(batch) if batch.num_rows() == 0 => {}
                 Some(batch) => {
-                    let batch = batch.and_then(|batch| to_utf8(&batch, &self.schema));
-                    let batch = batch.map_err(|error| Error::file(&file.path, format!("damaged ({error})")))?;
                     let first_row = file.next_row;
                     file.next_row += batch.num_rows() as u64;
                     return Ok(Some(RowBatch { batch, path: file.path.clone(), first_row }));
@@ -103,6 +112,62 @@ impl Iterator for Rows {
     fn next(&mut self) -> Option<Self::Item> {
         self.next_batch().transpose()
     }
+}
+
+impl OpenFile {
+    fn open(path: PathBuf) -> Result<Self> {
+        let reader = if is_parquet(&path)? {
+            let builder = open_parquet(&path)?.with_batch_size(BATCH_ROWS);
+            Reader::Parquet(builder.build().map_err(Error::parquet(&path))?)
+        } else {
+            Reader::Raw(RawFile::open(&path, &SourceOptions::default(), true)?)
+        };
+        Ok(Self { path: path.into(), reader, next_row: 0 })
+    }
+
+    fn next_batch(&mut self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+        let batch = match &mut self.reader {
+            Reader::Parquet(reader) => reader.next(),
+            Reader::Raw(file) => next_parsed(file)?.map(Ok),
+        };
+        let batch = batch.map(|batch| batch.and_then(|batch| to_utf8(&batch, schema))).transpose();
+        batch.map_err(|error| Error::file(&self.path, format!("damaged ({error})")))
+    }
+}
+
+/// The next rows of a raw file; what cannot be read must not be left out in silence here.
+fn next_parsed(file: &mut RawFile) -> Result<Option<RecordBatch>> {
+    let Some(piece) = file.next_piece()? else { return Ok(None) };
+    let parsed = raw::parse(file.plan(), piece)?;
+    match parsed.bad.samples.first() {
+        None => Ok(Some(parsed.batch)),
+        Some(bad) => Err(Error::Record {
+            path: file.plan().path.to_path_buf(),
+            place: Place::Line(bad.line),
+            problem: format!(
+                "{}; read this file with the command `sources` first, which counts such records and goes on",
+                bad.problem()
+            ),
+        }),
+    }
+}
+
+/// Columns of a file, and its rows if they are counted in it.
+fn look_at(path: &Path) -> Result<(SchemaRef, Option<u64>)> {
+    if is_parquet(path)? {
+        let builder = open_parquet(path)?;
+        let rows = builder.metadata().file_metadata().num_rows().unsigned_abs();
+        return Ok((as_utf8(builder.schema()), Some(rows)));
+    }
+    let file = RawFile::open(path, &SourceOptions::default(), true)?;
+    Ok((file.plan().schema.clone(), None))
+}
+
+fn is_parquet(path: &Path) -> Result<bool> {
+    let mut magic = Vec::with_capacity(4);
+    File::open(path).and_then(|file| file.take(4).read_to_end(&mut magic)).map_err(Error::io(path))?;
+    // A file that only calls itself Parquet is refused by the Parquet reader, which says why.
+    Ok(magic == b"PAR1" || path.extension().is_some_and(|extension| extension == "parquet"))
 }
 
 impl RowBatch {
@@ -136,16 +201,16 @@ pub fn text_column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringA
     column.as_string_opt().ok_or_else(|| format!("column {name:?} is {}, not text", column.data_type()))
 }
 
-fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+pub(super) fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(Error::io(path))?;
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))
 }
 
-fn names(schema: &Schema) -> Vec<&str> {
+pub(super) fn names(schema: &Schema) -> Vec<&str> {
     schema.fields().iter().map(|f| f.name().as_str()).collect()
 }
 
-fn as_utf8(schema: &Schema) -> SchemaRef {
+pub(super) fn as_utf8(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| match field.data_type() {
         DataType::LargeUtf8 | DataType::Utf8View => {
             Arc::new(Field::new(field.name(), DataType::Utf8, field.is_nullable()))
@@ -155,7 +220,8 @@ fn as_utf8(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-fn to_utf8(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
+pub(super) fn to_utf8(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let columns =
+        batch.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
     RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)
 }

@@ -1,0 +1,5 @@
+"""`python -m smolchat_fast`."""
+
+from smolchat_fast.cli import main
+
+main()

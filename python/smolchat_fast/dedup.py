@@ -1,0 +1,247 @@
+"""Drop rows whose text is the same or nearly the same as that of an earlier row.
+
+Two rows are duplicates if the Jaccard similarity of their sets of character n-grams is at least
+`threshold`. A row is removed if it is a duplicate of an earlier row that is kept, and the first such
+row is named. Banded MinHash (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900) proposes pairs,
+and each is compared on the n-grams themselves: no row is removed by chance, and at least 998 of 1000
+pairs at the threshold itself are found, more above it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from smolchat_fast import _core
+from smolchat_fast.progress import Progress
+from smolchat_fast.stage import run_stage, to_json
+
+TEXT = "text"
+"""Name of the only column of rows that are plain strings."""
+REASONS = ("row", "kept_row", "similarity", "in_against")
+"""Columns that say why a row goes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DedupOptions:
+    """How rows are compared."""
+
+    ngram: int = 5
+    """Characters per shingle, 1 to 64. A shorter text is one shingle."""
+    threshold: float = 0.8
+    """Lowest Jaccard similarity of two duplicates, in (0, 1]."""
+    hashes: int = 48
+    """MinHash values per row. More cost time and memory and give fewer false candidates."""
+    normalize: bool = True
+    """Compare letters and digits in one width and case, without spaces and sentence punctuation."""
+    distinct_numbers: bool = True
+    """Rows whose numbers differ are never duplicates."""
+    columns: tuple[str, ...] = ()
+    """Columns that are compared together; none: prompt and response, or text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Groups:
+    """Which rows stay and which go."""
+
+    kept: pa.Int64Array
+    """Row numbers [K], ascending, counted from 0."""
+    removed: pa.Table
+    """The N - K others, ascending: `row`, the first kept row it is a duplicate of (`kept_row`), the
+    `similarity` of the two, and `in_against`: true if `kept_row` counts the rows of `against`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deduplicated:
+    """The rows of a table, parted."""
+
+    kept: pa.Table
+    """The rows that stay, as they were."""
+    removed: pa.Table
+    """The rows that go, with the columns of `Groups.removed` behind their own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DedupReport:
+    """What the removal of duplicates did."""
+
+    rows_in: int
+    kept_rows: int
+    same_rows: int
+    """Removed rows with the same n-grams as a kept row."""
+    similar_rows: int
+    """Removed rows that were only similar to a kept row."""
+    against_rows: int
+    """Those of both whose kept row is one of `against`."""
+
+    def __str__(self) -> str:
+        text = f"{self.rows_in:,} rows: {self.kept_rows:,} kept, {self.same_rows:,} the same as an earlier row, "
+        text += f"{self.similar_rows:,} nearly the same"
+        return text + (f" ({self.against_rows:,} of them as a row of against)" if self.against_rows else "")
+
+
+def find_duplicates(
+    texts: Any,
+    options: DedupOptions = DedupOptions(),
+    *,
+    against: Any = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Groups:
+    """Find the rows whose text is the same or nearly the same as that of an earlier row.
+
+    Args:
+        texts: N strings: a sequence of `str`, or any Arrow column (pyarrow, polars, pandas, DuckDB),
+            which is not copied. Of a table, `options.columns` are compared.
+        options: How rows are compared.
+        against: More texts that count as earlier rows and are all kept.
+        threads: Worker threads; all cores by default. The result does not depend on it.
+        progress: Called with (phase, rows done, rows in all), at most ten times a second.
+    Returns:
+        Row numbers that stay, and the others with the reason.
+    Raises:
+        DataError: a text is null or no text; names column and row.
+        ValueError: an option is out of range.
+
+    >>> find_duplicates(["今天天气很好。", "明天会下雨。", "今天天气很好！"]).kept.to_pylist()
+    [0, 1]
+    """
+    return _find(as_table(texts), options, against, threads, progress)
+
+
+def deduplicate(
+    data: Any,
+    options: DedupOptions = DedupOptions(),
+    *,
+    against: Any = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Deduplicated:
+    """Part the rows of a table into those that stay and those that repeat an earlier one.
+
+    Args:
+        data: Any Arrow table (pyarrow, polars, pandas, DuckDB, datasets), or a sequence of `str`.
+        options: How rows are compared; `columns` says which columns are.
+        against: A second table, for example evaluation questions: rows that are duplicates of one of
+            its rows go too.
+        threads: Worker threads; all cores by default. The result does not depend on it.
+        progress: Called with (phase, rows done, rows in all), at most ten times a second.
+    Returns:
+        Both parts as pyarrow tables, in the order of `data`.
+    Raises:
+        DataError: a compared column is missing, no text, or null in a row; names column and row.
+        ValueError: an option is out of range, or `data` has a column named as one of the reasons.
+
+    >>> parted = deduplicate(pa.table({"text": ["你好呀", "再见啦", "你好呀"]}))
+    >>> parted.removed.to_pylist()
+    [{'text': '你好呀', 'row': 2, 'kept_row': 0, 'similarity': 1.0, 'in_against': False}]
+    """
+    table = as_table(data)
+    for name in REASONS:
+        if name in table.column_names:
+            raise ValueError(f"data has a column {name!r}, which the removed rows get too; rename it")
+    groups = _find(table, options, against, threads, progress)
+    removed = table.take(groups.removed["row"])
+    for name in REASONS:
+        removed = removed.append_column(name, groups.removed[name])
+    return Deduplicated(kept=table.take(groups.kept), removed=removed)
+
+
+def deduplicate_files(
+    inputs: Sequence[Path],
+    out: Path,
+    options: DedupOptions = DedupOptions(),
+    *,
+    removed: Path | None = None,
+    against: tuple[Path, ...] = (),
+    threads: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> DedupReport:
+    """Drop the rows of files that are the same or nearly the same as an earlier row, and say why.
+
+    The inputs are read three times: for signatures, for the texts of possible pairs, and to write.
+    Memory: 64 bytes a row at the default options, and 5 bytes a character of the rows that share a
+    MinHash band with another row.
+
+    Args:
+        inputs: Row files with the same columns.
+        out: Parquet file of the rows that stay.
+        options: How rows are compared.
+        removed: Parquet file of the rows that go, with the kept row (counted from 0 through all
+            inputs) and the similarity; not written by default.
+        against: Row files, for example of evaluation questions: rows that are duplicates of one of
+            their rows go too.
+        threads: Worker threads; all cores by default. The result does not depend on it.
+        overwrite: Replace an output that was made otherwise.
+        progress: Called with (phase, rows done, rows in all).
+    Returns:
+        Rows read, kept and removed.
+    Raises:
+        DataError: a file is damaged, lacks a column, or has a null in it; names file and row.
+        ValueError: an option is out of range.
+        StageError: `out` exists and was made otherwise.
+    """
+
+    def work(partial: list[Path]) -> dict[str, int]:
+        return json.loads(
+            _core.deduplicate_files(
+                list(inputs),
+                partial[0],
+                json.dumps(asdict(options)),
+                removed=partial[1] if removed else None,
+                against=list(against),
+                threads=threads,
+                progress=progress,
+            )
+        )
+
+    finished = run_stage(
+        "dedup",
+        out,
+        work,
+        inputs=[*inputs, *against],
+        options=to_json(options) | {"against": [path.name for path in against], "removed": removed is not None},
+        also=[removed] if removed else [],
+        overwrite=overwrite,
+    )
+    return DedupReport(**finished.report)
+
+
+def as_table(data: Any) -> pa.Table:
+    """An Arrow table of any Arrow producer, without a copy; a column or strings become column `text`.
+
+    Raises:
+        TypeError: `data` is none of these.
+    """
+    if isinstance(data, (str, bytes)):
+        raise TypeError("expected a sequence of strings or an Arrow column or table, got one string")
+    if hasattr(data, "__arrow_c_stream__"):
+        try:
+            return pa.table(data)
+        except (TypeError, ValueError, pa.ArrowInvalid):
+            return pa.table({TEXT: pa.chunked_array(data)})
+    if hasattr(data, "__arrow_c_array__"):
+        column = pa.array(data)
+        return pa.Table.from_struct_array(column) if pa.types.is_struct(column.type) else pa.table({TEXT: column})
+    if isinstance(data, Sequence):
+        return pa.table({TEXT: pa.array(data, pa.large_string())})
+    raise TypeError(f"expected a sequence of strings or an Arrow column or table, got {type(data).__name__}")
+
+
+def _find(
+    table: pa.Table, options: DedupOptions, against: Any, threads: int | None, progress: Progress | None
+) -> Groups:
+    kept, removed = _core.find_duplicates(
+        table,
+        json.dumps(asdict(options)),
+        against=None if against is None else as_table(against),
+        threads=threads,
+        progress=progress,
+    )
+    return Groups(kept=kept, removed=pa.Table.from_batches([removed]))

@@ -1,0 +1,240 @@
+"""The model: `T5ForConditionalGeneration` of transformers, built, loaded, saved and counted.
+
+A saved folder opens with plain `AutoModelForSeq2SeqLM.from_pretrained` and
+`AutoTokenizer.from_pretrained`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration
+from transformers.models.t5.modeling_t5 import T5Attention
+from transformers.utils import logging
+
+from smolchat_fast.model_options import ModelOptions
+
+PAD, EOS = 0, 1
+"""Ids of `[PAD]`, which also starts an answer, and of `[EOS]`."""
+
+MAX_NEW_TOKENS = 256
+"""Length at which plain `generate` stops; transformers would stop at 20."""
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+)
+
+
+def build_model(options: ModelOptions, tokenizer: Path, seed: int = 1) -> T5ForConditionalGeneration:
+    """A model with random weights for the vocabulary of a tokenizer.
+
+    Args:
+        options: Shape of the model.
+        tokenizer: Tokenizer folder.
+        seed: The weights are a function of the options, the vocabulary size and this.
+    Returns:
+        A float32 model on the CPU.
+    Raises:
+        FileNotFoundError: the folder holds no tokenizer.
+        ValueError: an option is out of range, or `[PAD]` and `[EOS]` are not tokens 0 and 1.
+    """
+    config = t5_config(options, vocabulary_size(tokenizer))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = T5ForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=PAD, max_new_tokens=MAX_NEW_TOKENS
+    )
+    return model
+
+
+def t5_config(options: ModelOptions, vocab_size: int) -> T5Config:
+    """The configuration of transformers for these options."""
+    shape = options.shape()
+    return T5Config(
+        vocab_size=vocab_size,
+        d_model=shape.d_model,
+        d_kv=shape.d_kv,
+        d_ff=shape.d_ff,
+        num_heads=shape.num_heads,
+        num_layers=shape.num_layers,
+        num_decoder_layers=shape.num_decoder_layers,
+        feed_forward_proj=shape.feed_forward,
+        dropout_rate=shape.dropout,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        decoder_start_token_id=PAD,  # pyright: ignore[reportCallIssue]
+        tie_word_embeddings=True,  # pyright: ignore[reportCallIssue]
+    )
+
+
+def vocabulary_size(tokenizer: Path) -> int:
+    """Entries of a tokenizer folder, whose special tokens must stand where the model expects them.
+
+    Raises:
+        FileNotFoundError: the folder holds no `tokenizer.json`.
+        ValueError: `[PAD]` and `[EOS]` are not tokens 0 and 1.
+    """
+    from tokenizers import Tokenizer
+
+    path = tokenizer / "tokenizer.json"
+    if not path.exists():
+        raise FileNotFoundError(2, "no tokenizer here; build one with `smolchat-fast tokenizer`", str(path))
+    read = Tokenizer.from_file(str(path))
+    found = (read.token_to_id("[PAD]"), read.token_to_id("[EOS]"))
+    if found != (PAD, EOS):
+        raise ValueError(
+            f"{path}: [PAD] and [EOS] are tokens {found[0]} and {found[1]}, expected {PAD} and {EOS}"
+        )
+    return read.get_vocab_size()
+
+
+def load_model(folder: Path) -> T5ForConditionalGeneration:
+    """A saved model in float32 on the CPU, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: the folder holds no model.
+        ValueError: the model is no T5.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            2, "no model here (a folder with config.json and model.safetensors)", str(folder)
+        )
+    kind = json.loads(path.read_text("utf-8")).get("model_type")
+    if kind != "t5":
+        raise ValueError(f"{folder}: holds a model of type {kind!r}, expected 't5'")
+    with _silent():
+        return T5ForConditionalGeneration.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+
+
+def save_model(model: nn.Module, tokenizer: Path, folder: Path) -> None:
+    """Write a model and its tokenizer into one folder.
+
+    Args:
+        model: The model as built or loaded, without wrappers.
+        tokenizer: Folder that holds the tokenizer's files.
+        folder: Written to; made if absent.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _silent():
+        model.save_pretrained(folder)  # type: ignore[operator]
+    for name in TOKENIZER_FILES:
+        source = tokenizer / name
+        if source.exists() and source.resolve() != (folder / name).resolve():
+            shutil.copyfile(source, folder / name)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the progress bars of transformers off the terminal."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def set_dropout(model: T5ForConditionalGeneration, dropout: float) -> None:
+    """Give every layer of a model another dropout."""
+    model.config.dropout_rate = dropout
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+        elif isinstance(module, T5Attention):
+            module.dropout = dropout
+
+
+def count_parameters(model: nn.Module, *, trainable: bool = False) -> int:
+    """Parameters of a model, each counted once, also if two layers share it."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Memory of training by part, in MiB."""
+
+    weights_mb: float
+    gradients_mb: float
+    optimizer_mb: float
+    activations_mb: float
+
+    @property
+    def total_mb(self) -> float:
+        """Sum of the parts; the Python process and its libraries are not in it."""
+        return self.weights_mb + self.gradients_mb + self.optimizer_mb + self.activations_mb
+
+    def __str__(self) -> str:
+        parts = [
+            f"weights {self.weights_mb:,.0f}",
+            f"gradients {self.gradients_mb:,.0f}",
+            f"optimizer {self.optimizer_mb:,.0f}",
+            f"activations {self.activations_mb:,.0f}",
+        ]
+        return f"{self.total_mb:,.0f} MB ({', '.join(parts)})"
+
+
+STATE_FLOATS = {"adamw": 2.0, "muon": 1.0, "adafactor": 0.01}
+"""float32 numbers an optimizer keeps for each trained parameter; Muon's embeddings are added."""
+
+
+def estimate_memory(
+    model: T5ForConditionalGeneration,
+    optimizer: str,
+    *,
+    source_tokens: int,
+    target_tokens: int,
+    longest: int,
+    half_precision: bool = False,
+    gradient_checkpointing: bool = False,
+) -> MemoryEstimate:
+    """What training a model takes, counted from its shape before anything is run.
+
+    Args:
+        model: The model, also on the meta device; frozen parameters need no gradient and no state.
+        optimizer: "adamw", "muon" or "adafactor".
+        source_tokens: Source tokens of a batch, with padding.
+        target_tokens: Target tokens of a batch, with padding.
+        longest: Longest source or target, which attention squares.
+        half_precision: bf16 or fp16 activations; weights, gradients and states stay float32.
+        gradient_checkpointing: Keep only the input of each layer.
+    """
+    config, decoder_layers = model.config, len(model.decoder.block)
+    trained = count_parameters(model, trainable=True)
+    states = STATE_FLOATS[optimizer] * trained
+    if optimizer == "muon" and model.shared.weight.requires_grad:
+        states += model.shared.weight.numel()
+
+    def layer(tokens: int, attentions: int) -> float:
+        projections = attentions * (5 * config.d_model + 2 * config.num_heads * longest)
+        feed_forward = (4 if config.is_gated_act else 2) * config.d_ff + 2 * config.d_model
+        # A norm keeps its input and its scaled input, the residual sum is one more.
+        return tokens * (projections + feed_forward + 3 * (attentions + 1) * config.d_model)
+
+    encoder, decoder = layer(source_tokens, 1), layer(target_tokens, 2)
+    if gradient_checkpointing:
+        kept = config.d_model * (config.num_layers * source_tokens + decoder_layers * target_tokens)
+        hidden = kept + max(encoder, decoder)
+    else:
+        hidden = config.num_layers * encoder + decoder_layers * decoder
+    # Logits, their float32 log-probabilities and the gradient of both.
+    logits = 3 * target_tokens * config.vocab_size * 4
+    mb = 1 << 20
+    return MemoryEstimate(
+        weights_mb=4 * count_parameters(model) / mb,
+        gradients_mb=4 * trained / mb,
+        optimizer_mb=4 * states / mb,
+        activations_mb=((2 if half_precision else 4) * hidden + logits) / mb,
+    )

@@ -1,0 +1,240 @@
+"""Direct preference optimisation of a fine-tuned model: a LoRA adapter, or all weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smolchat_fast import device
+from smolchat_fast.preference.options import DpoOptions, DpoReport
+from smolchat_fast.progress import Progress, ignore
+from smolchat_fast.stage import Report, file_hash, run_stage
+
+if TYPE_CHECKING:
+    import torch
+    from peft import LoraConfig
+    from torch import nn
+    from trl.trainer.dpo_config import DPOConfig
+
+    from smolchat_fast.preference.log import RunLog
+    from smolchat_fast.preference.trainer import Seq2SeqDpoTrainer
+
+CHECKPOINTS = "checkpoints"
+
+
+def dpo_files(
+    inputs: Sequence[Path],
+    out: Path,
+    options: DpoOptions = DpoOptions(),
+    *,
+    model: Path,
+    threads: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> DpoReport:
+    """Train a model to prefer the chosen answers over the rejected ones.
+
+    The reference is the model as given; its log-probabilities are computed once, before training, so
+    only one model is held in memory. A run that is stopped goes on from its last checkpoint.
+
+    Args:
+        inputs: Parquet files of pairs: prompt, chosen, rejected.
+        out: Folder of the adapter (`merge` makes a model of it), or of the model with lora_rank 0; with
+            `metrics.jsonl`.
+        options: How preferences are trained.
+        model: Folder of the fine-tuned model and its tokenizer.
+        threads: CPU threads of torch.
+        overwrite: Replace an output that was made otherwise.
+        progress: Called with ("reference" or "train", pairs or steps done, all).
+    Returns:
+        Pairs, steps, and how far the answers were set apart.
+    Raises:
+        DataError: a file lacks a column or has a null, or no pair is there.
+        ValueError: an option is out of range.
+        StageError: `out` exists and was made otherwise, or the loss is no longer a number.
+    Source: Rafailov et al. 2023, https://arxiv.org/abs/2305.18290; LoRA: Hu et al. 2021,
+        https://arxiv.org/abs/2106.09685
+    """
+    options.check()
+
+    def work(partials: list[Path]) -> Report:
+        with device.session(threads) as place:
+            trainer, log, cut = _prepare(inputs, partials[0], options, model, place, progress or ignore)
+            _train(trainer, log, model, partials[0])
+        return _report(trainer, log, options, cut) | {"base_sha256": weights_hash(model)}
+
+    finished = run_stage(
+        "dpo", out, work, inputs=[*inputs, model], options=options, overwrite=overwrite, resumable=True
+    )
+    return DpoReport(**finished.report)
+
+
+def _prepare(
+    inputs: Sequence[Path],
+    out: Path,
+    options: DpoOptions,
+    folder: Path,
+    place: torch.device,
+    progress: Progress,
+) -> tuple[Seq2SeqDpoTrainer, RunLog, int]:
+    """The trainer, ready to start or to go on; its log; and how many pairs were cut."""
+    import torch
+    from transformers import AutoTokenizer, PrinterCallback
+
+    from smolchat_fast.model import PAD, load_model, set_dropout
+    from smolchat_fast.preference.log import RunLog
+    from smolchat_fast.preference.pairs import PairCollator, read_pairs, with_reference
+    from smolchat_fast.preference.trainer import Seq2SeqDpoTrainer
+
+    arguments = _arguments(options, out / CHECKPOINTS, place)
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), load_model(folder)
+    # A reward compares with a reference that has no dropout; trl would leave that of the attention on.
+    set_dropout(model, 0.0)
+    model.to(place).eval()  # type: ignore[arg-type]
+    pairs, cut = read_pairs(inputs, tokenizer, options.max_source, options.max_target)
+    collator = PairCollator(PAD)
+    with torch.autocast(place.type, torch.bfloat16, enabled=options.precision == "bf16"):
+        pairs = with_reference(pairs, model, collator, 2 * options.batch_rows, progress)
+    trainer = Seq2SeqDpoTrainer(
+        model=model,
+        args=arguments,
+        data_collator=collator,
+        train_dataset=pairs,
+        processing_class=tokenizer,
+        peft_config=_lora(options, model) if options.lora_rank else None,
+    )
+    log = RunLog(out / "metrics.jsonl", progress)
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(log)
+    return trainer, log, cut
+
+
+def _train(trainer: Seq2SeqDpoTrainer, log: RunLog, base: Path, out: Path) -> None:
+    """Train to the end and save, or raise `TrainingStopped` once a checkpoint is written."""
+    from smolchat_fast.train.stop import TrainingStopped, stop_on_signal
+
+    with stop_on_signal() as log.stop:
+        trainer.train(resume_from_checkpoint=latest_checkpoint(out / CHECKPOINTS))
+    if log.stopped:
+        step = f"{trainer.state.global_step:,}"
+        raise TrainingStopped(f"stopped after step {step}; the same command goes on from there")
+    _save(trainer, base, out)
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+
+
+def _report(trainer: Seq2SeqDpoTrainer, log: RunLog, options: DpoOptions, cut: int) -> Report:
+    from smolchat_fast.model import count_parameters
+
+    return {
+        "pairs": len(trainer.train_dataset),
+        "cut": cut,
+        "steps": trainer.state.global_step,
+        **{name: log.last[name] for name in ("loss", "chosen_reward", "rejected_reward", "accuracy")},
+        "trained_parameters": count_parameters(trainer.model, trainable=True),
+        "parameters": sum(p.numel() for name, p in trainer.model.named_parameters() if "lora_" not in name),
+        "adapter": options.lora_rank > 0,
+    }
+
+
+def _arguments(options: DpoOptions, checkpoints: Path, place: torch.device) -> DPOConfig:
+    from accelerate.state import AcceleratorState
+    from trl.trainer.dpo_config import DPOConfig
+
+    # An earlier stage of this process may have run in another precision, which accelerate keeps for ever.
+    AcceleratorState._reset_state()
+    return DPOConfig(
+        output_dir=str(checkpoints),
+        beta=options.beta,
+        precompute_ref_log_probs=True,
+        num_train_epochs=options.epochs,
+        max_steps=options.steps or -1,
+        per_device_train_batch_size=options.batch_rows,
+        gradient_accumulation_steps=options.accumulate,
+        optim={"adamw": "adamw_torch", "adafactor": "adafactor"}[options.optimizer],
+        learning_rate=options.lr,
+        lr_scheduler_type=options.schedule if options.schedule != "constant" else "constant_with_warmup",
+        warmup_steps=options.warmup_share,
+        weight_decay=options.weight_decay,
+        max_grad_norm=options.max_norm,
+        bf16=options.precision == "bf16",
+        gradient_checkpointing=False,
+        # Where this is False the trainer would write it into the model's configuration.
+        use_cache=True,
+        logging_steps=options.log_every,
+        # A loss that is no number must end the run, not be left out of the log.
+        logging_nan_inf_filter=False,
+        save_strategy="steps" if options.save_every else "no",
+        save_steps=options.save_every or 1,
+        save_total_limit=2,
+        seed=options.seed,
+        data_seed=options.seed,
+        remove_unused_columns=False,
+        use_cpu=place.type == "cpu",
+        dataloader_pin_memory=place.type != "cpu",
+        disable_tqdm=True,
+        report_to="none",
+    )
+
+
+def _lora(options: DpoOptions, model: nn.Module) -> LoraConfig:
+    """The adapter's configuration, on those of the wanted layers that the model has.
+
+    Raises:
+        ValueError: it has none of them.
+    """
+    from peft import LoraConfig, TaskType
+    from torch.nn import Linear
+
+    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, Linear)}
+    targets = [name for name in options.lora_targets if name in linear]
+    if not targets:
+        raise ValueError(
+            f"option lora_targets = {options.lora_targets}: the model has none of these layers "
+            f"(it has {', '.join(sorted(linear - {'lm_head'}))})"
+        )
+    return LoraConfig(
+        task_type=TaskType.SEQ_2_SEQ_LM,
+        r=options.lora_rank,
+        lora_alpha=options.lora_alpha,
+        lora_dropout=options.lora_dropout,
+        target_modules=targets,
+    )
+
+
+def latest_checkpoint(folder: Path) -> str | None:
+    """The newest checkpoint that is whole; transformers writes `trainer_state.json` last."""
+    found: list[tuple[int, Path]] = []
+    for path in folder.glob("checkpoint-*"):
+        try:
+            found.append((json.loads((path / "trainer_state.json").read_text("utf-8"))["global_step"], path))
+        except (OSError, json.JSONDecodeError, KeyError):
+            continue
+    return str(max(found)[1]) if found else None
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 of the weights of a model folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest.update(file_hash(path).encode())
+    return digest.hexdigest()
+
+
+def _save(trainer: Seq2SeqDpoTrainer, base: Path, out: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoConfig
+
+    from smolchat_fast.model import save_model, set_dropout
+
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    if isinstance(model, PeftModel):
+        model.save_pretrained(str(out))
+        # peft's form of a model card, with nothing filled in.
+        (out / "README.md").unlink(missing_ok=True)
+        return
+    set_dropout(model, AutoConfig.from_pretrained(base).dropout_rate)
+    save_model(model, base, out)

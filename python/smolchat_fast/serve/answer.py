@@ -1,0 +1,188 @@
+"""One answer in the making: written by the engine's thread, read by whoever asked."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+Reason = Literal["stop", "length", "cancelled"]
+
+
+class EngineError(RuntimeError):
+    """An answer could not be given, or not to its end."""
+
+
+class QueueFullError(EngineError):
+    """More requests than the server takes on; `retry_after_s` says when to come back."""
+
+    def __init__(self, waiting: int, retry_after_s: int) -> None:
+        super().__init__(f"{waiting} requests are waiting already. Try again in {retry_after_s} s.")
+        self.retry_after_s = retry_after_s
+
+
+class QueueTimeoutError(EngineError):
+    """The request waited longer than it may."""
+
+
+class DeadlineError(EngineError):
+    """The request took longer than it may."""
+
+
+class ShuttingDownError(EngineError):
+    """The engine is being closed."""
+
+
+class InternalError(EngineError):
+    """A defect; the log has its traceback."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """How an answer ended."""
+
+    reason: Reason
+    """stop: the model or a stop string ended it; length: it reached its limit; cancelled: by the reader."""
+    completion_tokens: int
+    """Tokens of the answer, the end token not counted."""
+
+
+class Answer:
+    """The text of one answer, in pieces as they come.
+
+    Text that nobody has read yet is merged, so a slow reader costs no more than the answer's length
+    and never holds up the engine.
+
+    Args:
+        prompt_tokens: Tokens of the question as the model gets it.
+    """
+
+    def __init__(self, prompt_tokens: int) -> None:
+        self.prompt_tokens = prompt_tokens
+        self._changed = threading.Condition()
+        self._unread: list[str] = []
+        self._started = False
+        self._finish: Finish | None = None
+        self._error: EngineError | None = None
+        self._cancelled = False
+        self._wake: Callable[[], object] | None = None
+
+    # The reader's side.
+
+    def __iter__(self) -> Iterator[str]:
+        """Pieces as they come; blocks in between.
+
+        Raises:
+            EngineError: the answer failed; what came before it has been given.
+        """
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._unread or self.ended)
+            yield from self._take()
+            if self.ended and not self._unread:
+                break
+        if self._error:
+            raise self._error
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        """The same for an event loop."""
+        news = self._listen()
+        while True:
+            news.clear()
+            ended = self.ended
+            for piece in self._take():
+                yield piece
+            if ended:
+                break
+            await news.wait()
+        if self._error:
+            raise self._error
+
+    async def started(self) -> None:
+        """Wait until the answer is being written.
+
+        Raises:
+            EngineError: it will not be.
+        """
+        news = self._listen()
+        while not (self._started or self.ended):
+            await news.wait()
+            news.clear()
+        if self._error:
+            raise self._error
+
+    def cancel(self) -> None:
+        """Ask the engine to leave off; it does so within one step."""
+        self._cancelled = True
+
+    @property
+    def cancelled(self) -> bool:
+        """True once the reader wants no more."""
+        return self._cancelled
+
+    @property
+    def ended(self) -> bool:
+        """True once nothing more will come."""
+        return self._finish is not None or self._error is not None
+
+    @property
+    def finish(self) -> Finish:
+        """How it ended.
+
+        Raises:
+            RuntimeError: it has not ended, or failed.
+        """
+        if self._finish is None:
+            raise RuntimeError("the answer has not ended")
+        return self._finish
+
+    def _take(self) -> Iterator[str]:
+        with self._changed:
+            text, self._unread = "".join(self._unread), []
+        if text:
+            yield text
+
+    def _listen(self) -> asyncio.Event:
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        with self._changed:
+            self._wake = lambda: loop.call_soon_threadsafe(news.set)
+        return news
+
+    # The engine's side.
+
+    def start(self) -> None:
+        """The engine has taken the request on."""
+        with self._changed:
+            self._started = True
+        self._notify()
+
+    def put(self, text: str) -> None:
+        """Add text."""
+        if text:
+            with self._changed:
+                self._unread.append(text)
+            self._notify()
+
+    def end(self, finish: Finish) -> None:
+        """Nothing more will come."""
+        with self._changed:
+            self._finish = finish
+        self._notify()
+
+    def fail(self, error: EngineError) -> None:
+        """Nothing more can come."""
+        with self._changed:
+            self._error = error
+        self._notify()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+            wake = self._wake
+        if wake:
+            # The reader's event loop may have been closed since.
+            with suppress(RuntimeError):
+                wake()

@@ -1,0 +1,150 @@
+"""The options of `chat` and `serve`, and what they come to for one answer; imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+Preset = Literal["model", "greedy", "sample"]
+
+MAX_STOPS = 16
+SEEDS = 1 << 63
+
+
+class OptionError(ValueError):
+    """An option is out of range; `name` is its field."""
+
+    def __init__(self, name: str, value: object, rule: str) -> None:
+        super().__init__(f"option {name} = {value}: {rule}")
+        self.name = name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoding:
+    """How the tokens of one answer are chosen, nothing left open."""
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check("max_new_tokens", self.max_new_tokens, self.max_new_tokens >= 1, "must be at least 1")
+        _check("temperature", self.temperature, 0 <= self.temperature <= 2, "must be in [0, 2]")
+        _check("top_k", self.top_k, self.top_k >= 0, "must be 0 (all tokens) or more")
+        _check("top_p", self.top_p, 0 < self.top_p <= 1, "must be in (0, 1]")
+        penalty = self.repetition_penalty
+        _check("repetition_penalty", penalty, 0 < penalty <= 10, "must be in (0, 10]; 1 is none")
+        size = self.no_repeat_ngram_size
+        _check("no_repeat_ngram_size", size, size >= 0, "must be 0 (off) or more")
+        _check("seed", self.seed, self.seed is None or 0 <= self.seed < SEEDS, "must be in [0, 2**63)")
+        _check("stop", self.stop, len(self.stop) <= MAX_STOPS, f"takes at most {MAX_STOPS} strings")
+        _check("stop", self.stop, all(self.stop), "no string may be empty")
+
+
+def _check(name: str, value: object, holds: bool, rule: str) -> None:
+    if not holds:
+        raise OptionError(name, value, rule)
+
+
+# What ChatLM-mini-Chinese calls "sampling", for answers that compare with its own.
+SAMPLE = Decoding(temperature=0.98, top_k=50, top_p=0.8, no_repeat_ngram_size=4)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodeOptions:
+    """How answers are made; a value given here wins over the preset."""
+
+    preset: Preset = "model"
+    """model: as the model's generation_config.json says; greedy: always the likeliest token; sample:
+    temperature 0.98, top-k 50, top-p 0.8, no 4 tokens twice, as ChatLM-mini-Chinese samples."""
+    max_new_tokens: int = 256
+    """Tokens of an answer at most."""
+    temperature: float | None = None
+    """0 takes the likeliest token; higher is more varied, up to 2."""
+    top_k: int | None = None
+    """Choose among this many likeliest tokens; 0: among all."""
+    top_p: float | None = None
+    """Choose among the likeliest tokens that together have this probability, in (0, 1]."""
+    repetition_penalty: float | None = None
+    """Above 1, tokens of the answer so far become less likely."""
+    no_repeat_ngram_size: int | None = None
+    """No run of so many tokens comes twice in an answer; 0: off."""
+    seed: int | None = None
+    """The same seed gives the same answer to the same question; by default every answer draws its own."""
+    history_turns: int = 0
+    """Earlier questions with their answers that the model is shown; 0 for models trained on single turns."""
+    system: str = ""
+    """Text put before every question; only for models trained with such texts."""
+    max_input_tokens: int = 512
+    """Tokens of a question at most; what it was trained with is the sensible limit."""
+    threads: int | None = None
+    """Threads of a matrix product; 1 for small models, else as many as torch takes, by default."""
+
+    def __post_init__(self) -> None:
+        _check("history_turns", self.history_turns, self.history_turns >= 0, "must be 0 or more")
+        _check("max_input_tokens", self.max_input_tokens, self.max_input_tokens >= 2, "must be at least 2")
+        _check("threads", self.threads, self.threads is None or self.threads >= 1, "must be at least 1")
+        self.decoding(Decoding())  # refuses the other options before a model is loaded
+
+    def decoding(self, model: Decoding) -> Decoding:
+        """These options laid over what the model's folder asks for."""
+        base = {"model": model, "greedy": Decoding(), "sample": SAMPLE}[self.preset]
+        given = {
+            "temperature": self.temperature,
+            "top_k": self.top_k,
+            "top_p": self.top_p,
+            "repetition_penalty": self.repetition_penalty,
+            "no_repeat_ngram_size": self.no_repeat_ngram_size,
+            "seed": self.seed,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        return replace(base, max_new_tokens=self.max_new_tokens, **changes)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatOptions(DecodeOptions):
+    """How the terminal chat behaves."""
+
+    save_history: bool = True
+    """Keep the questions typed on a terminal for the arrow keys of the next chat."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServeOptions(DecodeOptions):
+    """Where the server listens and what it takes on. Its key comes from the environment variable
+    SMOLCHAT_API_KEY or from a file, never from the command line, where other users could read it."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; another than this machine's own needs a key."""
+    port: int = 8812
+    """Port to listen on; 0 takes a free one."""
+    api_key_file: Path | None = None
+    """File of keys, one a line, that only its owner can read."""
+    model_name: str | None = None
+    """Name of the model towards clients; its folder's name by default."""
+    max_running: int = 8
+    """Answers written at the same time."""
+    max_queue: int = 64
+    """Requests that may wait beside those; more are told to come back later."""
+    queue_timeout_s: float = 30.0
+    """Seconds a request waits at most."""
+    timeout_s: float = 120.0
+    """Seconds from its arrival until a request is given up."""
+    drain_s: int = 20
+    """Seconds that answers under way get when the server is asked to stop."""
+
+    def __post_init__(self) -> None:
+        # slots=True makes a new class, which a bare super() in this body does not know.
+        DecodeOptions.__post_init__(self)
+        _check("port", self.port, 0 <= self.port <= 65535, "must be in 0..65535")
+        _check("max_running", self.max_running, self.max_running >= 1, "must be at least 1")
+        _check("max_queue", self.max_queue, self.max_queue >= 0, "must be 0 or more")
+        _check("queue_timeout_s", self.queue_timeout_s, self.queue_timeout_s > 0, "must be above 0")
+        _check("timeout_s", self.timeout_s, self.timeout_s > 0, "must be above 0")
+        _check("drain_s", self.drain_s, self.drain_s >= 0, "must be 0 or more")

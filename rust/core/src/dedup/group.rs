@@ -1,0 +1,156 @@
+//! Candidates -> groups: each row is kept, or removed for the sake of an earlier row that is kept.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::band::Candidates;
+use super::verify::{Pair, Probes, Verifier};
+use crate::error::Result;
+use crate::job::Job;
+
+/// Rows decided together; large enough to keep all threads busy.
+const BLOCK_ROWS: usize = 4096;
+
+/// A row that goes, and why.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Removed {
+    /// The row, counted from 0.
+    pub row: u64,
+    /// The first kept row that it is similar to.
+    pub kept_row: u64,
+    /// True if `kept_row` counts the rows of `against`.
+    pub in_against: bool,
+    /// Exact Jaccard similarity of the two.
+    pub similarity: f64,
+}
+
+/// Which rows stay and which go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Groups {
+    rows: u64,
+    removed: Vec<Removed>,
+}
+
+impl Groups {
+    /// Number of rows that were compared.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The rows that go, ascending.
+    #[must_use]
+    pub fn removed(&self) -> &[Removed] {
+        &self.removed
+    }
+
+    /// The rows that stay, ascending.
+    #[must_use]
+    pub fn kept(&self) -> Vec<u64> {
+        let mut removed = self.removed.iter().map(|removed| removed.row).peekable();
+        (0..self.rows).filter(|row| removed.next_if_eq(row).is_none()).collect()
+    }
+}
+
+/// Decides each row in order: it goes if it is a duplicate of an earlier row that stays.
+///
+/// `verifier` holds the texts of [`Candidates::rows`], in that order.
+///
+/// # Errors
+/// [`crate::Error::Cancelled`] if the job was asked to stop.
+pub fn groups(candidates: Candidates, verifier: &Verifier, job: &Job) -> Result<Groups> {
+    debug_assert_eq!(candidates.rows.len(), verifier.len(), "the texts of all candidates");
+    let mut board = Board::new(candidates, verifier);
+    job.phase("verify", board.fates.len() as u64);
+    for start in (0..board.fates.len()).step_by(BLOCK_ROWS) {
+        let block = start..board.fates.len().min(start + BLOCK_ROWS);
+        job.run(|| board.decide(block.clone(), job))?;
+        job.advance(block.len() as u64)?;
+    }
+    Ok(board.into_groups())
+}
+
+/// What is decided so far. Rows are numbered as in [`Candidates::rows`].
+struct Board<'a> {
+    candidates: Candidates,
+    verifier: &'a Verifier,
+    /// Kept row and similarity of each row that goes.
+    fates: Vec<Option<(u32, f64)>>,
+    /// Kept rows of each bucket. They take the first places of its list, so that a row is compared
+    /// with the few that stay and never with all rows of a large group.
+    kept: Vec<u32>,
+}
+
+impl<'a> Board<'a> {
+    fn new(candidates: Candidates, verifier: &'a Verifier) -> Self {
+        let (rows, buckets) = (candidates.rows.len(), candidates.buckets.count());
+        Self { candidates, verifier, fates: vec![None; rows], kept: vec![0; buckets] }
+    }
+
+    /// Compares with all earlier blocks in parallel, then within the block in order.
+    ///
+    /// Rows of earlier blocks come first, so the first kept duplicate is the same as in one pass.
+    fn decide(&mut self, block: Range<usize>, job: &Job) -> Result<()> {
+        let earlier: Vec<_> = block
+            .clone()
+            .into_par_iter()
+            .map_init(Probes::default, |probes, row| {
+                job.check()?;
+                Ok(self.first_duplicate(row, 0, probes))
+            })
+            .collect::<Result<_>>()?;
+        let mut probes = Probes::default();
+        for (row, earlier) in block.clone().zip(earlier) {
+            self.fates[row] = earlier.or_else(|| self.first_duplicate(row, block.start, &mut probes));
+            if self.fates[row].is_none() {
+                self.keep(row);
+            }
+        }
+        Ok(())
+    }
+
+    /// The first kept row from `from` on that this row is a duplicate of.
+    fn first_duplicate(&self, row: usize, from: usize, probes: &mut Probes) -> Option<(u32, f64)> {
+        if (self.candidates.rows[row] as usize) < self.candidates.against {
+            return None;
+        }
+        let mut others: Vec<u32> = Vec::new();
+        for &bucket in self.candidates.buckets_of.get(row) {
+            let kept = &self.candidates.buckets.get(bucket as usize)[..self.kept[bucket as usize] as usize];
+            others.extend(kept.iter().rev().take_while(|&&other| other as usize >= from));
+        }
+        others.sort_unstable();
+        others.dedup();
+        let mut pair = Pair::new(self.verifier, row, probes);
+        others.into_iter().find_map(|other| pair.with(other as usize).map(|similarity| (other, similarity)))
+    }
+
+    fn keep(&mut self, row: usize) {
+        for &bucket in self.candidates.buckets_of.get(row) {
+            let bucket = bucket as usize;
+            let place = self.candidates.buckets.starts[bucket] + self.kept[bucket] as usize;
+            self.candidates.buckets.items[place] = row as u32;
+            self.kept[bucket] += 1;
+        }
+    }
+
+    fn into_groups(self) -> Groups {
+        let Candidates { rows_in_all, against, copies, rows, .. } = self.candidates;
+        let removed = |row: u32, kept: u32, similarity: f64| {
+            let in_against = (kept as usize) < against;
+            let kept_row = kept as usize - if in_against { 0 } else { against };
+            Removed { row: u64::from(row) - against as u64, kept_row: kept_row as u64, in_against, similarity }
+        };
+        let near = rows.iter().zip(&self.fates);
+        let near = near.filter_map(|(&row, fate)| fate.map(|(kept, similarity)| removed(row, rows[kept as usize], similarity)));
+        let copies = copies.iter().filter(|&&(row, _)| row as usize >= against).map(|&(row, first)| {
+            // A copy of a row that goes goes for the same reason.
+            let fate = rows.binary_search(&first).ok().and_then(|position| self.fates[position]);
+            fate.map_or(removed(row, first, 1.0), |(kept, similarity)| removed(row, rows[kept as usize], similarity))
+        });
+        let mut all: Vec<Removed> = near.chain(copies).collect();
+        all.sort_unstable_by_key(|removed| removed.row);
+        Groups { rows: (rows_in_all - against) as u64, removed: all }
+    }
+}

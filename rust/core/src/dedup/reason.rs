@@ -1,0 +1,42 @@
+//! Why rows were removed, as columns of a table.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use super::group::Removed;
+use crate::error::{Error, Result};
+
+/// The removed rows as `row`, `kept_row`, `similarity` and `in_against`.
+///
+/// # Errors
+/// [`Error::Internal`] only.
+pub fn reasons(removed: &[Removed]) -> Result<RecordBatch> {
+    let rows: Int64Array = removed.iter().map(|removed| removed.row as i64).collect();
+    let kept_rows: Int64Array = removed.iter().map(|removed| removed.kept_row as i64).collect();
+    let similarities: Float64Array = removed.iter().map(|removed| removed.similarity).collect();
+    let in_against: BooleanArray = removed.iter().map(|removed| Some(removed.in_against)).collect();
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(rows), Arc::new(kept_rows), Arc::new(similarities), Arc::new(in_against)];
+    RecordBatch::try_new(Arc::new(Schema::new(fields())), columns).map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// The columns of `schema`, then those of [`reasons`]; the name of one that is there already is refused.
+pub(super) fn with_reasons(schema: &Schema) -> Result<SchemaRef, String> {
+    let fields = fields();
+    if let Some(field) = fields.iter().find(|field| schema.column_with_name(field.name()).is_some()) {
+        return Err(format!("has a column {:?}, which the removed rows get too; rename it", field.name()));
+    }
+    let all = schema.fields().iter().cloned().chain(fields.into_iter().map(Arc::new));
+    Ok(Arc::new(Schema::new(all.collect::<Vec<_>>())))
+}
+
+fn fields() -> Vec<Field> {
+    vec![
+        Field::new("row", DataType::Int64, false),
+        Field::new("kept_row", DataType::Int64, false),
+        Field::new("similarity", DataType::Float64, false),
+        Field::new("in_against", DataType::Boolean, false),
+    ]
+}

@@ -1,0 +1,180 @@
+use chardetng::{EncodingDetector, Iso2022JpDetection, Utf8Detection};
+use encoding_rs::{CoderResult, Decoder, GB18030, GBK, UTF_8, UTF_16BE, UTF_16LE};
+
+use super::input::Input;
+use crate::error::{Error, Result};
+
+/// Bytes looked at for one guess.
+const CHUNK: usize = 256 << 10;
+/// Chunks with non-ASCII bytes that are enough for a guess.
+const TELLING_CHUNKS: usize = 4;
+/// How far a beginning of plain ASCII is followed.
+const MAX_ASCII: usize = 16 << 20;
+
+/// The encoding of a file.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Encoding {
+    codec: &'static encoding_rs::Encoding,
+    bom: bool,
+}
+
+impl Encoding {
+    /// An encoding by one of its usual names.
+    pub fn named(label: &str) -> Result<Self> {
+        let codec = encoding_rs::Encoding::for_label(label.trim().as_bytes()).ok_or_else(|| {
+            Error::option("encoding", label, "unknown; for example utf-8, gb18030, big5 or utf-16le")
+        })?;
+        Ok(Self { codec: if codec == GBK { GB18030 } else { codec }, bom: false })
+    }
+
+    /// What the beginning of a file is written in.
+    pub fn detect(sample: &[u8]) -> Self {
+        if let Some((codec, _)) = encoding_rs::Encoding::for_bom(sample) {
+            return Self { codec, bom: true };
+        }
+        let codec = utf16_by_zeros(sample)
+            .unwrap_or_else(|| if is_mostly_utf8(sample) { UTF_8 } else { by_frequencies(sample) });
+        Self { codec, bom: false }
+    }
+
+    /// The beginning of a file as text, to find out more from it.
+    pub fn decode_head(self, sample: &[u8]) -> String {
+        let (text, _) = self.codec.decode_with_bom_removal(sample);
+        text.into_owned()
+    }
+
+    pub fn is_utf8(self) -> bool {
+        self.codec == UTF_8
+    }
+
+    /// Its name as reports tell it.
+    pub fn name(self) -> String {
+        match (self.bom, self.codec.name()) {
+            (true, "UTF-8") => "UTF-8 with BOM".into(),
+            (_, "gb18030") => "GB18030".into(),
+            (_, name) => name.into(),
+        }
+    }
+}
+
+/// Reads the beginning of a file, past a long stretch of ASCII, for [`Encoding::detect`].
+pub fn sample(input: &mut Input) -> Result<Vec<u8>> {
+    let mut kept = Vec::new();
+    let (mut telling, mut seen) = (0, 0);
+    while telling < TELLING_CHUNKS && seen < MAX_ASCII {
+        let mut chunk = vec![0; CHUNK];
+        let n = input.read_full(&mut chunk)?;
+        chunk.truncate(n);
+        telling += usize::from(!chunk.is_ascii());
+        if seen == 0 || !chunk.is_ascii() {
+            kept.extend_from_slice(&chunk);
+        }
+        seen += n;
+        if n < CHUNK {
+            break;
+        }
+    }
+    Ok(kept)
+}
+
+/// UTF-8 with a few damaged places is still UTF-8: its damaged records are told one by one.
+fn is_mostly_utf8(sample: &[u8]) -> bool {
+    let (mut valid, mut invalid) = (0usize, 0usize);
+    for chunk in sample.utf8_chunks() {
+        valid += chunk.valid().bytes().filter(|b| *b >= 0xC0).count();
+        invalid += usize::from(!chunk.invalid().is_empty());
+    }
+    // The sample may end in the middle of a character, hence the one.
+    invalid <= 1 + valid / 4
+}
+
+/// UTF-16 without a mark: ASCII characters and line ends have a zero byte on one side.
+fn utf16_by_zeros(sample: &[u8]) -> Option<&'static encoding_rs::Encoding> {
+    let mut zeros = [0usize; 2];
+    for pair in sample.chunks_exact(2) {
+        zeros[0] += usize::from(pair[0] == 0);
+        zeros[1] += usize::from(pair[1] == 0);
+    }
+    let enough = sample.len() / 200 + 1;
+    match zeros {
+        [even, odd] if odd >= enough && odd > 8 * even => Some(UTF_16LE),
+        [even, odd] if even >= enough && even > 8 * odd => Some(UTF_16BE),
+        _ => None,
+    }
+}
+
+fn by_frequencies(sample: &[u8]) -> &'static encoding_rs::Encoding {
+    let mut detector = EncodingDetector::new(Iso2022JpDetection::Deny);
+    detector.feed(sample, true);
+    let guess = detector.guess(None, Utf8Detection::Deny);
+    // Little text, or text full of ASCII, is sometimes taken for a Western one.
+    let is_gb = || GB18030.decode_without_bom_handling_and_without_replacement(whole_lines(sample)).is_some();
+    if guess == GBK || (guess.is_single_byte() && is_gb()) { GB18030 } else { guess }
+}
+
+fn whole_lines(sample: &[u8]) -> &[u8] {
+    memchr::memrchr(b'\n', sample).map_or(sample, |end| &sample[..end])
+}
+
+/// A file as UTF-8, without its byte order mark. Bytes that mean nothing in another encoding become
+/// U+FFFD; those of a UTF-8 file are passed on as they are.
+pub struct Utf8Reader {
+    input: Input,
+    decoder: Option<Decoder>,
+    raw: Vec<u8>,
+    begun: bool,
+    ended: bool,
+}
+
+impl Utf8Reader {
+    pub fn new(input: Input, encoding: Encoding) -> Self {
+        let decoder = (!encoding.is_utf8()).then(|| encoding.codec.new_decoder_with_bom_removal());
+        Self { input, decoder, raw: Vec::new(), begun: false, ended: false }
+    }
+
+    pub fn input(&self) -> &Input {
+        &self.input
+    }
+
+    /// Appends about `want` bytes; false if the file is at its end.
+    pub fn fill(&mut self, out: &mut Vec<u8>, want: usize) -> Result<bool> {
+        if self.ended {
+            return Ok(false);
+        }
+        match &mut self.decoder {
+            None => {
+                let start = out.len();
+                out.resize(start + want, 0);
+                let n = self.input.read_full(&mut out[start..])?;
+                out.truncate(start + n);
+                self.ended = n < want;
+                if !self.begun && out[start..].starts_with(b"\xEF\xBB\xBF") {
+                    out.drain(start..start + 3);
+                }
+                self.begun = true;
+            }
+            Some(decoder) => {
+                self.raw.resize(want, 0);
+                let n = self.input.read_full(&mut self.raw)?;
+                self.ended = n < want;
+                decode(decoder, &self.raw[..n], self.ended, out)?;
+            }
+        }
+        Ok(!self.ended)
+    }
+}
+
+fn decode(decoder: &mut Decoder, mut bytes: &[u8], last: bool, out: &mut Vec<u8>) -> Result<()> {
+    let room = decoder.max_utf8_buffer_length(bytes.len());
+    let room = room.ok_or_else(|| Error::Internal("block too large to decode".into()))?;
+    loop {
+        let start = out.len();
+        out.resize(start + room, 0);
+        let (outcome, read, written, _) = decoder.decode_to_utf8(bytes, &mut out[start..], last);
+        out.truncate(start + written);
+        bytes = &bytes[read..];
+        if outcome == CoderResult::InputEmpty {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Raw files as people have them: any encoding, compression and shape, to rows.
+//!
+//! ```text
+//! bytes --input--> plain bytes --encoding--> UTF-8 --frame--> blocks of whole records
+//!       --parse--> fields by name --layout--> rows (prompt, response | chosen, rejected | text)
+//! ```
+//! Blocks are parsed independently of each other, so that a caller may parse many at a time.
+
+mod bad; // why a record was left out
+mod encoding; // bytes -> UTF-8
+mod file; // path -> blocks, with everything found out from the beginning of the file
+mod format; // beginning of a file -> format
+mod frame; // UTF-8 -> blocks that end where a record ends
+mod input; // path -> decompressed bytes
+mod layout; // names of fields -> which field becomes which column
+mod nested; // list columns of Parquet -> turns
+mod options;
+mod parse; // block -> rows
+mod table; // a table of CSV or Parquet -> records
+#[cfg(test)]
+mod tests;
+mod value; // JSON record -> the wanted fields
+mod wiki; // article -> question and answer
+
+pub use bad::{Bad, BadRecord, Reason};
+pub use file::{FileFormat, Piece, RawFile};
+pub use format::Format;
+pub use options::{Shape, SourceOptions, TextUnit};
+pub use parse::{Parsed, parse};

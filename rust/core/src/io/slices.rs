@@ -1,0 +1,154 @@
+//! Parquet row groups as pieces that can be read in any order and by several threads.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
+};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::rows::{BATCH_ROWS, RowBatch, as_utf8, names, to_utf8};
+use crate::error::{Error, Result};
+
+/// Some consecutive rows of one row group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slice {
+    file: usize,
+    group: usize,
+    /// Rows of the row group before this slice.
+    skip: usize,
+    first_row: u64,
+    rows: usize,
+}
+
+impl Slice {
+    /// Number of its first row, counted from 0 over all files.
+    #[must_use]
+    pub fn first_row(&self) -> u64 {
+        self.first_row
+    }
+
+    /// Its rows; never 0.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+}
+
+/// Text columns of several Parquet files, cut into slices.
+pub struct Slices {
+    files: Vec<SlicedFile>,
+    slices: Vec<Slice>,
+    fingerprint: u64,
+}
+
+struct SlicedFile {
+    path: Arc<Path>,
+    metadata: ArrowReaderMetadata,
+    columns: ProjectionMask,
+    first_row: u64,
+}
+
+impl Slices {
+    /// Reads the footers and cuts each row group into slices of at most `max_rows` rows.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::File`] with the path of the first file that cannot be used, also if
+    /// it lacks one of the columns or one of them is not text.
+    pub fn open(paths: &[PathBuf], columns: &[&str], max_rows: usize) -> Result<Self> {
+        let mut found = Self { files: Vec::with_capacity(paths.len()), slices: Vec::new(), fingerprint: 0 };
+        let mut hash = Xxh3::new();
+        let mut next_row = 0;
+        for path in paths {
+            let file = File::open(path).map_err(Error::io(path))?;
+            let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(Error::parquet(path))?;
+            require_text(path, &metadata, columns)?;
+            let (file, first_row) = (found.files.len(), next_row);
+            for (group, about) in metadata.metadata().row_groups().iter().enumerate() {
+                let rows = about.num_rows().unsigned_abs();
+                hash.update(&rows.to_le_bytes());
+                hash.update(&about.total_byte_size().to_le_bytes());
+                for skip in (0..rows as usize).step_by(max_rows.max(1)) {
+                    let rows = (rows as usize - skip).min(max_rows.max(1));
+                    found.slices.push(Slice { file, group, skip, first_row: next_row, rows });
+                    next_row += rows as u64;
+                }
+            }
+            let columns = ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied());
+            found.files.push(SlicedFile { path: path.as_path().into(), metadata, columns, first_row });
+        }
+        found.fingerprint = hash.digest();
+        Ok(found)
+    }
+
+    /// The slices in the order of the inputs.
+    #[must_use]
+    pub fn slices(&self) -> &[Slice] {
+        &self.slices
+    }
+
+    /// Rows in all files.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.slices.last().map_or(0, |last| last.first_row + last.rows as u64)
+    }
+
+    /// A hash of the rows and bytes of every row group, whatever the files are called.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// The rows of one slice, in batches of a few thousand.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::File`] with the path.
+    pub fn read(&self, slice: &Slice) -> Result<Vec<RowBatch>> {
+        let SlicedFile { path, metadata, columns, first_row } = &self.files[slice.file];
+        let file = File::open(path).map_err(Error::io(path))?;
+        let wanted = RowSelection::from(vec![RowSelector::skip(slice.skip), RowSelector::select(slice.rows)]);
+        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+            .with_row_groups(vec![slice.group])
+            .with_projection(columns.clone())
+            .with_row_selection(wanted)
+            .with_batch_size(BATCH_ROWS)
+            .build()
+            .map_err(Error::parquet(path))?;
+        let mut next_row = slice.first_row - first_row;
+        let end = next_row + slice.rows as u64;
+        let mut batches = Vec::with_capacity(slice.rows.div_ceil(BATCH_ROWS));
+        for batch in reader {
+            let batch = batch.and_then(|batch| to_utf8(&batch, &as_utf8(batch.schema_ref())));
+            let batch = batch.map_err(|error| Error::file(path, format!("damaged ({error})")))?;
+            let rows = batch.num_rows() as u64;
+            batches.push(RowBatch { batch, path: path.clone(), first_row: next_row });
+            next_row += rows;
+        }
+        if next_row != end {
+            let missing = end - next_row.min(end);
+            return Err(Error::file(path, format!("damaged ({missing} rows of row group {} are missing)", slice.group)));
+        }
+        Ok(batches)
+    }
+}
+
+fn require_text(path: &Path, metadata: &ArrowReaderMetadata, columns: &[&str]) -> Result<()> {
+    let schema = metadata.schema();
+    for &column in columns {
+        let Ok(field) = schema.field_with_name(column) else {
+            let there = names(schema).join(", ");
+            return Err(Error::file(
+                path,
+                format!("column {column:?} not found (columns: {there}); name another one"),
+            ));
+        };
+        if !matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
+            return Err(Error::file(path, format!("column {column:?} is {}, not text", field.data_type())));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! The thread that prepares chunks ahead of their use.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never};
+
+use super::chunk::{Chunk, Preparer, Source};
+use super::state::ChunkId;
+use crate::error::{Error, Result};
+use crate::job::Job;
+
+/// Chunks in order, one of them ready while another is used. Dropping it ends the thread.
+pub struct Feed {
+    chunks: Receiver<Result<Chunk>>,
+    job: Job,
+    worker: Option<JoinHandle<()>>,
+}
+
+/// What came within the time given.
+pub enum Fed {
+    Chunk(Chunk),
+    /// There are no more.
+    End,
+    /// Not ready yet.
+    Waiting,
+}
+
+impl Feed {
+    /// Starts to prepare the chunks from `first` on, up to the end of `epochs` (none: for ever).
+    pub fn start(source: Arc<Source>, first: ChunkId, epochs: Option<u64>, threads: Option<usize>) -> Result<Self> {
+        let job = Job::new(threads)?;
+        // Nothing is stored in the channel: one chunk waits in the hands of the worker.
+        let (sender, chunks) = bounded(0);
+        let at_work = job.clone();
+        let worker = thread::Builder::new()
+            .name("smolchat-stream".into())
+            .spawn(move || send_chunks(&source, first, epochs, &at_work, &sender))
+            .map_err(|error| Error::Internal(format!("cannot start a thread ({error})")))?;
+        Ok(Self { chunks, job, worker: Some(worker) })
+    }
+
+    /// The next chunk, if it is ready within `patience`.
+    pub fn next_within(&mut self, patience: Duration) -> Result<Fed> {
+        match self.chunks.recv_timeout(patience) {
+            Ok(chunk) => Ok(Fed::Chunk(chunk?)),
+            Err(RecvTimeoutError::Timeout) => Ok(Fed::Waiting),
+            Err(RecvTimeoutError::Disconnected) => match self.worker.take().map(JoinHandle::join) {
+                Some(Err(_)) => Err(Error::Internal("the thread that prepares batches panicked".into())),
+                _ => Ok(Fed::End),
+            },
+        }
+    }
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.job.cancel();
+        self.chunks = never(); // the worker may be waiting to hand over a chunk
+        if let Some(worker) = self.worker.take() {
+            let _ = worker.join(); // a panic in there no longer matters to anybody
+        }
+    }
+}
+
+fn send_chunks(source: &Source, first: ChunkId, epochs: Option<u64>, job: &Job, chunks: &Sender<Result<Chunk>>) {
+    let mut preparer = Preparer::new(source, job);
+    let mut at = first;
+    while epochs.is_none_or(|epochs| at.epoch < epochs) {
+        let chunk = preparer.prepare(at);
+        let failed = chunk.is_err();
+        if let Ok(chunk) = &chunk {
+            at = chunk.next;
+        }
+        if chunks.send(chunk).is_err() || failed {
+            return;
+        }
+    }
+}

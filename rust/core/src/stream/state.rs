@@ -1,0 +1,76 @@
+//! Where a stream stands, as a few numbers that any later run can go on from.
+
+use serde::{Deserialize, Serialize};
+
+use super::StreamOptions;
+use crate::error::{Error, Result};
+
+/// A place in the order: a chunk of a window of an epoch, each counted from 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ChunkId {
+    /// Passes over all rows before it.
+    pub epoch: u64,
+    /// Windows of the epoch before it.
+    pub window: usize,
+    /// Chunks of the window before it.
+    pub chunk: usize,
+}
+
+/// The place after the batches handed out so far, the same on every rank.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StreamState {
+    /// The chunk that comes next or is under way.
+    pub at: ChunkId,
+    /// Batches of that chunk that were handed out.
+    pub batch: usize,
+    /// Batches handed out in all, over all ranks and epochs.
+    pub batches: u64,
+    /// What the batches depend on besides the place.
+    pub made_from: MadeFrom,
+}
+
+/// What must be the same for a state to mean the same batches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MadeFrom {
+    /// Rows in all files.
+    pub rows: u64,
+    /// Hash of the row groups.
+    pub files: String,
+    /// Hash of the tokenizer.
+    pub tokenizer: String,
+    /// The options.
+    pub options: StreamOptions,
+}
+
+impl MadeFrom {
+    /// Refuses a state of another stream and names what differs.
+    pub(super) fn require_same(&self, state: &Self) -> Result<()> {
+        let changes: Vec<String> = fields(state)
+            .into_iter()
+            .zip(fields(self))
+            .filter(|(was, is)| was != is)
+            .map(|((name, was), (_, is))| format!("{name} ({was} -> {is})"))
+            .collect();
+        if changes.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Data(format!(
+            "the state belongs to another stream, which differs in: {}; open the stream as it was, or begin anew",
+            changes.join(", ")
+        )))
+    }
+}
+
+fn fields(made_from: &MadeFrom) -> Vec<(String, String)> {
+    let mut fields = vec![
+        ("rows".to_owned(), made_from.rows.to_string()),
+        ("files".to_owned(), made_from.files.clone()),
+        ("tokenizer".to_owned(), made_from.tokenizer.clone()),
+    ];
+    if let Ok(serde_json::Value::Object(options)) = serde_json::to_value(&made_from.options) {
+        fields.extend(options.into_iter().map(|(name, value)| (name, value.to_string())));
+    }
+    fields
+}

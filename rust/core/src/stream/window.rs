@@ -1,0 +1,183 @@
+//! Windows: the text of many row groups in random order.
+
+use std::ops::Range;
+use std::path::PathBuf;
+
+use arrow::array::{Array, StringArray};
+use rayon::prelude::*;
+
+use super::StreamOptions;
+use super::order::{self, Shuffler};
+use super::pack::Limit;
+use crate::error::{Error, Result};
+use crate::io::{RowBatch, Slices};
+use crate::job::Job;
+
+/// Rows of a slice at most: large row groups, as other writers make them, would fill a window alone.
+const MAX_SLICE_ROWS: usize = 65_536;
+
+/// Near enough for Chinese (three bytes a character) and for English; only the size of a chunk rests on it.
+const BYTES_PER_TOKEN: usize = 4;
+
+/// The rows of several Parquet files in the order of each epoch.
+///
+/// ```no_run
+/// use smolchat_core::{job::Job, stream::{Shuffle, StreamOptions}};
+/// let shuffle = Shuffle::open(&["train.parquet".into()], StreamOptions::default())?;
+/// let (epoch, job) = (0, Job::new(None)?);
+/// for (number, slices) in shuffle.windows(epoch).iter().enumerate() {
+///     let window = shuffle.read(epoch, number, slices, &job)?;
+///     for row in (0..window.len()).map(|i| window.row(i)) {
+///         println!("{}: {} -> {}", row.number, row.source, row.target);
+///     }
+/// }
+/// # Ok::<(), smolchat_core::Error>(())
+/// ```
+pub struct Shuffle {
+    slices: Slices,
+    options: StreamOptions,
+}
+
+/// A few hundred thousand rows in memory, in random order.
+pub struct Window {
+    parts: Vec<Part>,
+    /// Part and row in it.
+    order: Vec<(u32, u32)>,
+}
+
+struct Part {
+    source: StringArray,
+    target: StringArray,
+    first_row: u64,
+}
+
+/// One row of a window, borrowed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TextRow<'a> {
+    /// Position in the concatenated input, from 0.
+    pub number: u64,
+    /// Text that the model reads.
+    pub source: &'a str,
+    /// Text that it is to write.
+    pub target: &'a str,
+}
+
+impl Shuffle {
+    /// Reads the footers of the files.
+    ///
+    /// # Errors
+    /// [`Error::Option`] for an option out of range; [`Error::File`] or [`Error::Io`] with the path of a
+    /// file that cannot be used; [`Error::Data`] if there are no rows at all.
+    pub fn open(paths: &[PathBuf], options: StreamOptions) -> Result<Self> {
+        options.check()?;
+        let columns = [options.source_column.as_str(), options.target_column.as_str()];
+        let slices = Slices::open(paths, &columns, options.shuffle_rows.min(MAX_SLICE_ROWS))?;
+        if slices.rows() == 0 {
+            return Err(Error::Data(format!("no rows to stream in {} input files", paths.len())));
+        }
+        Ok(Self { slices, options })
+    }
+
+    /// Rows in all files.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.slices.rows()
+    }
+
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.slices.fingerprint()
+    }
+
+    pub(super) fn options(&self) -> &StreamOptions {
+        &self.options
+    }
+
+    /// The windows of an epoch, each as the numbers of its slices.
+    #[must_use]
+    pub fn windows(&self, epoch: u64) -> Vec<Vec<usize>> {
+        let slice_rows: Vec<usize> = self.slices.slices().iter().map(|slice| slice.rows()).collect();
+        order::windows(&slice_rows, self.options.shuffle_rows, &mut Shuffler::new(&[self.options.seed, epoch]))
+    }
+
+    /// Reads the window `number` of `epoch` on the threads of the job and permutes its rows.
+    ///
+    /// # Errors
+    /// [`Error::File`] or [`Error::Io`] with the path, [`Error::Record`] naming the row of a null.
+    pub fn read(&self, epoch: u64, number: usize, slices: &[usize], job: &Job) -> Result<Window> {
+        let read: Vec<Result<Vec<Part>>> = job.run(|| slices.par_iter().map(|&i| self.read_slice(i, job)).collect());
+        let mut parts = Vec::new();
+        for slice in read {
+            parts.append(&mut slice?);
+        }
+        let mut order = Vec::with_capacity(parts.iter().map(|part| part.source.len()).sum());
+        for (number, part) in parts.iter().enumerate() {
+            order.extend((0..part.source.len() as u32).map(|row| (number as u32, row)));
+        }
+        Shuffler::new(&[self.options.seed, epoch, number as u64]).shuffle(&mut order);
+        Ok(Window { parts, order })
+    }
+
+    fn read_slice(&self, index: usize, job: &Job) -> Result<Vec<Part>> {
+        job.check()?;
+        let slice = &self.slices.slices()[index];
+        let mut first_row = slice.first_row();
+        let part = |batch: RowBatch| {
+            let source = batch.text(&self.options.source_column)?.clone();
+            let target = batch.text(&self.options.target_column)?.clone();
+            let part = Part { source, target, first_row };
+            first_row += part.source.len() as u64;
+            Ok(part)
+        };
+        self.slices.read(slice)?.into_iter().map(part).collect()
+    }
+}
+
+impl Window {
+    /// Rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+
+    /// The row at a place of the random order.
+    #[must_use]
+    pub fn row(&self, place: usize) -> TextRow<'_> {
+        let (part, row) = self.order[place];
+        let (part, row) = (&self.parts[part as usize], row as usize);
+        TextRow {
+            number: part.first_row + row as u64,
+            source: part.source.value(row),
+            target: part.target.value(row),
+        }
+    }
+
+    /// Parts the rows into chunks of about `bucket_batches` batches each.
+    pub(super) fn chunks(&self, options: &StreamOptions) -> Vec<Range<usize>> {
+        let rows = match options.limit() {
+            Limit::Rows(batch) => options.bucket_batches.saturating_mul(batch),
+            Limit::Tokens(batch) => {
+                let tokens = self.parts.iter().map(|part| part.guess_tokens(options)).sum::<u128>().max(1);
+                let room = options.bucket_batches as u128 * batch as u128;
+                (room.saturating_mul(self.len() as u128) / tokens).min(self.len() as u128) as usize
+            }
+        };
+        order::chunks(self.len(), rows, options.batch_rows)
+    }
+}
+
+impl Part {
+    /// Tokens of its rows by their bytes, after cutting.
+    fn guess_tokens(&self, options: &StreamOptions) -> u128 {
+        let guess = |texts: &StringArray, most: usize| {
+            let bytes = texts.offsets().lengths();
+            bytes.map(|bytes| (bytes / BYTES_PER_TOKEN + 1).min(most) as u128).sum::<u128>()
+        };
+        guess(&self.source, options.max_source) + guess(&self.target, options.max_target)
+    }
+}

@@ -1,0 +1,279 @@
+"""The engine: answers as `generate` gives them, apart from one another, within their limits."""
+
+from __future__ import annotations
+
+import random
+import threading
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+from serve_fixtures import CHARACTERS, ScriptedDecoder, save_model, wait_until
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from smolchat_fast.errors import DataError
+from smolchat_fast.serve.answer import (
+    DeadlineError,
+    InternalError,
+    QueueFullError,
+    QueueTimeoutError,
+    ShuttingDownError,
+)
+from smolchat_fast.serve.engine import Engine, Limits
+from smolchat_fast.serve.loading import LoadedModel, load
+from smolchat_fast.serve.options import SAMPLE, DecodeOptions, Decoding, ServeOptions
+
+UNLIMITED = Limits()
+
+
+def questions(count: int) -> list[str]:
+    draw = random.Random(1)
+    return ["".join(draw.choices(CHARACTERS.strip() + "🎉", k=draw.randint(1, 30))) for _ in range(count)]
+
+
+def generated(folder: Path, texts: list[str], **options: object) -> list[str]:
+    model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    answers = []
+    for text in texts:
+        ids = model.eval().generate(**tokenizer(text, return_tensors="pt"), max_new_tokens=24, **options)
+        answers.append(tokenizer.decode(ids[0], skip_special_tokens=True))
+    return answers
+
+
+def submit_all(
+    loaded: LoadedModel, texts: list[str], decoding: Decoding, limits: Limits = UNLIMITED
+) -> list[str]:
+    engine = Engine(loaded.decoder, limits)
+    try:
+        answers = [engine.submit(loaded.tokens.ended(loaded.tokens.encode(text)), decoding) for text in texts]
+        return ["".join(answer) for answer in answers]
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize(
+    ("decoding", "options"),
+    [
+        (Decoding(max_new_tokens=24), {}),
+        (
+            Decoding(max_new_tokens=24, repetition_penalty=1.3, no_repeat_ngram_size=2),
+            {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2},
+        ),
+    ],
+    ids=["greedy", "penalties"],
+)
+def test_answers_equal_generate_while_others_are_served(
+    loaded: LoadedModel, model_folder: Path, decoding: Decoding, options: dict[str, object]
+) -> None:
+    texts = questions(20)
+    expected = generated(model_folder, texts, do_sample=False, **options)
+    assert len(set(expected)) > 10
+    assert submit_all(loaded, texts, decoding, Limits(max_running=5)) == expected
+
+
+def test_a_sampled_answer_depends_on_its_seed_and_not_on_its_neighbours(loaded: LoadedModel) -> None:
+    def ask(seed: int, neighbours: int) -> str:
+        decoding = Decoding(max_new_tokens=16, temperature=1.0, top_k=20, top_p=0.95, seed=seed)
+        return submit_all(loaded, ["你好吗", *questions(neighbours)], decoding)[0]
+
+    assert ask(1, 0) == ask(1, 6)
+    assert len({ask(seed, 0) for seed in range(4)}) > 1
+
+
+def test_the_models_own_generation_config_is_the_default(model_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sampling"
+    save_model(folder)
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    model.generation_config.update(do_sample=True, temperature=0.7, top_p=0.9, repetition_penalty=1.2)
+    model.generation_config.save_pretrained(folder)
+    options = DecodeOptions(top_p=0.5)
+    expected = Decoding(temperature=0.7, top_k=50, top_p=0.5, repetition_penalty=1.2)
+    assert options.decoding(load(folder).decoding) == expected
+    assert load(model_folder).decoding.temperature == 0
+    assert DecodeOptions(preset="sample").decoding(expected) == SAMPLE
+
+
+def test_requests_join_and_leave_at_any_step(scripted: ScriptedDecoder) -> None:
+    engine = Engine(scripted, Limits(max_running=2))
+    texts = ["长" * 40, "短", "中" * 9, "末"]
+    answers = [engine.submit([*map(ord, text), 0], Decoding()) for text in texts]
+    assert ["".join(answer) for answer in answers] == texts
+    assert [answer.finish.completion_tokens for answer in answers] == [40, 1, 9, 1]
+    # The short ones passed while the long one ran.
+    assert scripted.steps < 50
+    engine.close()
+
+
+def test_a_length_limit_and_a_stop_string_end_an_answer(scripted: ScriptedDecoder) -> None:
+    engine = Engine(scripted)
+    prompt = [*map(ord, "一二三四五"), 0]
+    short = engine.submit(prompt, Decoding(max_new_tokens=2))
+    stopped = engine.submit(prompt, Decoding(stop=("三四",)))
+    exact = engine.submit(prompt, Decoding(max_new_tokens=6))
+    assert ["".join(short), short.finish.reason] == ["一二", "length"]
+    assert ["".join(stopped), stopped.finish.reason] == ["一二", "stop"]
+    assert ["".join(exact), exact.finish.reason] == ["一二三四五", "stop"]
+    engine.close()
+
+
+def test_a_cancelled_answer_ends_within_a_step_and_touches_no_other(scripted: ScriptedDecoder) -> None:
+    scripted.step_s = 0.01
+    engine = Engine(scripted, Limits(max_running=2))
+    prompts = [[*map(ord, text * 60), 0] for text in "甲乙丙"]
+    first, second, waiting = (engine.submit(prompt, Decoding()) for prompt in prompts)
+    next(iter(first))
+    before = scripted.steps
+    first.cancel()
+    wait_until(lambda: first.ended)
+    assert scripted.steps - before <= 3
+    assert first.finish.reason == "cancelled"
+    waiting.cancel()
+    assert "".join(second) == "乙" * 60
+    assert waiting.ended
+    assert "丙" * 60 not in scripted.started or waiting.finish.completion_tokens < 60
+    engine.close()
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_back(scripted: ScriptedDecoder) -> None:
+    scripted.gate.clear()
+    engine = Engine(scripted, Limits(max_running=1, max_queue=1))
+    answers = [engine.submit([97, 0], Decoding()) for _ in range(2)]
+    with pytest.raises(QueueFullError) as refused:
+        engine.submit([97, 0], Decoding())
+    assert 1 <= refused.value.retry_after_s <= 60
+    scripted.gate.set()
+    assert ["".join(answer) for answer in answers] == ["a", "a"]
+    engine.close()
+
+
+def test_requests_that_wait_or_run_too_long_are_given_up(scripted: ScriptedDecoder) -> None:
+    scripted.step_s = 0.02
+    engine = Engine(scripted, Limits(max_running=1, queue_timeout_s=0.1, timeout_s=0.3))
+    running, waiting = (engine.submit([97] * 100, Decoding()) for _ in range(2))
+    with pytest.raises(QueueTimeoutError, match=r"longer than 0.1 s"):
+        list(waiting)
+    with pytest.raises(DeadlineError, match=r"longer than 0.3 s"):
+        list(running)
+    engine.close()
+
+
+def test_a_failing_step_loses_its_answers_and_not_the_engine(scripted: ScriptedDecoder) -> None:
+    engine = Engine(scripted)
+    scripted.fail = True
+    with pytest.raises(InternalError):
+        list(engine.submit([97, 0], Decoding()))
+    scripted.fail = False
+    assert "".join(engine.submit([97, 0], Decoding())) == "a"
+    engine.close()
+
+
+def test_closing_lets_running_answers_finish_in_their_time(scripted: ScriptedDecoder) -> None:
+    scripted.step_s = 0.01
+    engine = Engine(scripted)
+    kind = engine.submit([*[97] * 10, 0], Decoding())
+    engine.close(drain_s=5)
+    assert "".join(kind) == "a" * 10
+    with pytest.raises(ShuttingDownError):
+        engine.submit([97, 0], Decoding())
+    engine = Engine(scripted)
+    hard = engine.submit([97] * 500, Decoding())
+    threading.Timer(0.1, engine.close).start()
+    with pytest.raises(ShuttingDownError):
+        list(hard)
+
+
+def test_unread_text_is_merged_and_never_holds_up_the_engine(scripted: ScriptedDecoder) -> None:
+    engine = Engine(scripted)
+    unread = engine.submit([*[97] * 200, 0], Decoding())
+    wait_until(lambda: unread.ended)
+    assert list(unread) == ["a" * 200]
+    engine.close()
+
+
+def spoil_config(folder: Path) -> None:
+    (folder / "config.json").write_text("{", "utf-8")
+
+
+def other_kind(folder: Path) -> None:
+    (folder / "config.json").write_text('{"model_type": "gpt2"}', "utf-8")
+
+
+def cut_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+
+
+def drop_weight(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["decoder.final_layer_norm.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "is no model folder, config.json is missing"),
+        (spoil_config, "is not JSON"),
+        (other_kind, "model_type is 'gpt2'"),
+        (
+            lambda folder: (folder / "model.safetensors").rename(folder / "model.bin"),
+            r"holds no \*.safetensors",
+        ),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "holds no tokenizer.json"),
+        (cut_weights, "the model cannot be loaded"),
+        (drop_weight, "1 weights are missing, decoder.final_layer_norm.weight"),
+    ],
+    ids=[
+        "no config",
+        "broken config",
+        "other model",
+        "no safetensors",
+        "no tokenizer",
+        "cut weights",
+        "no weight",
+    ],
+)
+def test_a_folder_that_is_no_model_gives_one_clear_error(tmp_path: Path, spoil: object, message: str) -> None:
+    folder = tmp_path / "model"
+    save_model(folder)
+    spoil(folder)  # type: ignore[operator]
+    with pytest.raises(DataError, match=message):
+        load(folder)
+
+
+def test_a_missing_folder_names_the_unfinished_training_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "model.partial" / "checkpoints").mkdir(parents=True)
+    with pytest.raises(DataError, match="training is not finished"):
+        load(tmp_path / "model")
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path) -> None:
+    save_model(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    tokenizer.add_tokens(["更多"])
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="do not belong together"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": 3.0},
+        {"temperature": float("nan")},
+        {"top_p": 0.0},
+        {"top_k": -1},
+        {"repetition_penalty": 0.0},
+        {"max_new_tokens": 0},
+        {"stop": ("",)},
+    ],
+)
+def test_options_out_of_range_name_themselves(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"option {next(iter(options))} = "):
+        Decoding(**options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"temperature": -1.0}, {"threads": 0}, {"history_turns": -1}])
+def test_bad_options_are_refused_before_a_model_is_loaded(options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"option {next(iter(options))} = "):
+        ServeOptions(**options)  # type: ignore[arg-type]

@@ -1,0 +1,43 @@
+"""A recipe is read whole, and what is wrong with it is said by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from smolchat_fast.recipe import RECIPES, Recipe, read_recipe
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "mine.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path: Path) -> None:
+    recipe = read_recipe(written(tmp_path, "[dedup]\nthreshold = 0.7\n"))
+    assert recipe.dedup.threshold == 0.7
+    assert recipe.clean == Recipe().clean
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[dedup]\nthreshhold = 0.7", "'dedup.threshhold' is not an option; did you mean 'threshold'"),
+        ("[dedupe]\nthreshold = 0.7", "'dedupe' is not an option; did you mean 'dedup'"),
+        ("dedup = 3", r"write \[dedup\]"),
+        ("[pretrain]\nsteps = 'many'", "steps"),
+        ("[pretrain]\nsteps = 1.5", "expected int, found 1.5"),
+        ("[pretrain\n", "not valid TOML"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_name(text: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=told) as error:
+        read_recipe(written(tmp_path, text))
+    assert "mine.toml" in str(error.value)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
+def test_the_recipes_that_come_along_are_valid_and_found_by_name(path: Path) -> None:
+    assert read_recipe(path) == read_recipe(Path(path.stem))

@@ -1,0 +1,174 @@
+"""A stage's output is whole or absent, and is made once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from smolchat_fast.errors import StageError
+from smolchat_fast.stage import file_hash, manifest_path, read_manifest, run_stage
+
+
+@dataclass(frozen=True)
+class Options:
+    times: int = 2
+
+
+def double(source: Path, options: Options, calls: list[int] | None = None):
+    def work(partial: list[Path]) -> dict[str, int]:
+        if calls is not None:
+            calls.append(1)
+        partial[0].write_text(source.read_text() * options.times)
+        return {"characters": len(source.read_text())}
+
+    return work
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "in.txt"
+    path.write_text("你好")
+    return path
+
+
+def test_a_finished_stage_is_not_run_again_and_gives_the_same_report(tmp_path: Path, source: Path) -> None:
+    out, calls = tmp_path / "out.txt", []
+    first = run_stage("double", out, double(source, Options(), calls), inputs=[source], options=Options())
+    again = run_stage("double", out, double(source, Options(), calls), inputs=[source], options=Options())
+    assert len(calls) == 1
+    assert (first.skipped, again.skipped) == (False, True)
+    assert first.report == again.report == {"characters": 2}
+
+
+@pytest.mark.parametrize("change", ["options", "input"])
+def test_an_output_made_otherwise_is_refused_by_name_and_overwritten_on_demand(
+    tmp_path: Path, source: Path, change: str
+) -> None:
+    out, options = tmp_path / "out.txt", Options()
+    run_stage("double", out, double(source, options), inputs=[source], options=options)
+    if change == "options":
+        options = Options(times=3)
+    else:
+        source.write_text("再见")
+    expected = r"times \(2 -> 3\)" if change == "options" else r"inputs \(in.txt\)"
+    with pytest.raises(StageError, match=expected):
+        run_stage("double", out, double(source, options), inputs=[source], options=options)
+    assert out.read_text() == "你好你好"
+    done = run_stage(
+        "double", out, double(source, options), inputs=[source], options=options, overwrite=True
+    )
+    assert not done.skipped
+    assert out.read_text() == source.read_text() * options.times
+
+
+def test_somebody_elses_file_is_not_overwritten(tmp_path: Path, source: Path) -> None:
+    out = tmp_path / "precious.txt"
+    out.write_text("mine")
+    with pytest.raises(StageError, match="--overwrite"):
+        run_stage("double", out, double(source, Options()), inputs=[source])
+    assert out.read_text() == "mine"
+
+
+def test_a_failed_stage_leaves_nothing(tmp_path: Path) -> None:
+    def work(partial: list[Path]) -> dict[str, int]:
+        partial[0].write_text("half")
+        raise OSError(28, "No space left on device", str(partial[0]))
+
+    with pytest.raises(OSError, match="No space left"):
+        run_stage("double", tmp_path / "out.txt", work)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"absent\.txt"):
+        run_stage("double", tmp_path / "out", lambda _: {}, inputs=[tmp_path / "absent.txt"])
+
+
+def test_side_outputs_appear_with_the_main_one(tmp_path: Path) -> None:
+    out, side = tmp_path / "out.txt", tmp_path / "elsewhere" / "removed.txt"
+    side.parent.mkdir()
+
+    def work(partial: list[Path]) -> dict[str, int]:
+        for path in partial:
+            path.write_text("rows")
+        return {}
+
+    run_stage("drop", out, work, also=[side])
+    assert out.read_text() == side.read_text() == "rows"
+
+
+def test_a_resumable_stage_finds_what_it_had_begun_unless_the_options_changed(tmp_path: Path) -> None:
+    out, seen = tmp_path / "model", []
+
+    def work(partial: list[Path]) -> dict[str, int]:
+        seen.append(sorted(p.name for p in partial[0].iterdir() if p.name.startswith("step")))
+        (partial[0] / f"step-{len(seen)}").touch()
+        if len(seen) < 3:
+            raise KeyboardInterrupt
+        return {}
+
+    for options in (Options(1), Options(1)):
+        with pytest.raises(KeyboardInterrupt):
+            run_stage("train", out, work, options=options, resumable=True)
+    run_stage("train", out, work, options=Options(2), resumable=True)
+    assert seen == [[], ["step-1"], []]
+    assert sorted(p.name for p in out.iterdir()) == ["manifest.json", "step-3"]
+
+
+def test_the_manifest_says_what_was_read_and_made(tmp_path: Path, source: Path) -> None:
+    out = tmp_path / "out.txt"
+    run_stage("double", out, double(source, Options()), inputs=[source], options=Options())
+    manifest = json.loads(manifest_path(out).read_text())
+    assert manifest == read_manifest(out)
+    assert manifest["stage"] == "double"
+    assert manifest["options"] == {"times": 2}
+    assert manifest["inputs"] == [{"name": "in.txt", "sha256": file_hash(source)}]
+    assert manifest["peak_mb"] > 0
+
+
+def test_a_stage_killed_at_any_write_leaves_the_old_output_or_the_new_one(tmp_path: Path) -> None:
+    script = textwrap.dedent("""
+        import os, signal, sys
+        from pathlib import Path
+        from smolchat_fast import stage
+
+        out, stop_at = Path(sys.argv[1]), int(sys.argv[2])
+        calls = 0
+
+        def counted(function):
+            def call(*args, **kwargs):
+                global calls
+                calls += 1
+                if calls == stop_at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return function(*args, **kwargs)
+            return call
+
+        stage.os.replace = counted(os.replace)
+        stage._remove = counted(stage._remove)
+
+        def work(partial):
+            partial[0].write_text("whole")
+            return {}
+
+        print(stage.run_stage("x", out, work).skipped)
+    """)
+    out = tmp_path / "out.txt"
+    for stop_at in range(1, 12):
+        run = subprocess.run(
+            [sys.executable, "-c", script, str(out), str(stop_at)], capture_output=True, text=True, check=False
+        )
+        if run.returncode == 0:
+            break
+        assert run.returncode == -signal.SIGKILL
+        assert not out.exists() or out.read_text() == "whole"
+    assert read_manifest(out) is not None
+    assert os.listdir(tmp_path).count("out.txt") == 1

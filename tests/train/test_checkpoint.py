@@ -1,0 +1,97 @@
+"""Checkpoints are whole or absent, and the newest whole one is found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from smolchat_fast.errors import StageError  # noqa: E402
+from smolchat_fast.train.checkpoint import Checkpoints, is_complete, read_checkpoint  # noqa: E402
+from smolchat_fast.train.state import TrainState, random_states, set_random_states  # noqa: E402
+
+
+def write_weights(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"weights")
+
+
+def save(checkpoints: Checkpoints, step: int) -> Path:
+    return checkpoints.save(TrainState(step=step), write_weights, {"optimizer": {"step": step}})
+
+
+def test_a_checkpoint_gives_back_what_it_was_given(tmp_path):
+    state = TrainState(step=3, rows=12, target_tokens=99, seconds=1.5, valid_loss=0.25, stream={"batch": 3})
+    folder = Checkpoints(tmp_path).save(state, write_weights, {"optimizer": {"x": torch.arange(3)}})
+    read, tensors = read_checkpoint(folder)
+    assert read == state
+    assert torch.equal(tensors["optimizer"]["x"], torch.arange(3))
+    assert folder.name == "step-00000003"
+
+
+def test_only_the_newest_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step in (1, 2, 10):
+        save(checkpoints, step)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000010"]
+    assert checkpoints.latest() == tmp_path / "step-00000010"
+
+
+def test_nothing_there_is_nothing_found(tmp_path):
+    assert Checkpoints(tmp_path / "absent").latest() is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "no manifest", "bad manifest"])
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage):
+    checkpoints = Checkpoints(tmp_path)
+    older, newer = save(checkpoints, 1), save(checkpoints, 2)
+    weights, manifest = newer / "model.safetensors", newer / "trainer/manifest.json"
+    if damage == "cut":
+        weights.write_bytes(b"wei")
+    elif damage == "missing":
+        weights.unlink()
+    elif damage == "no manifest":
+        manifest.unlink()
+    else:
+        manifest.write_text("{")
+    assert not is_complete(newer)
+    assert checkpoints.latest() == older
+    assert is_complete(save(checkpoints, 2))
+
+
+def test_a_write_that_failed_leaves_the_older_checkpoint(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    older = save(checkpoints, 1)
+
+    def full_disk(folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        checkpoints.save(TrainState(step=2), full_disk, {})
+    assert checkpoints.latest() == older
+    assert save(checkpoints, 2).name == "step-00000002"
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000002"]
+
+
+def test_a_checkpoint_of_another_version_is_refused(tmp_path):
+    folder = save(Checkpoints(tmp_path), 1)
+    state = json.loads((folder / "trainer/state.json").read_text())
+    (folder / "trainer/state.json").write_text(json.dumps(state | {"unknown": 1}))
+    with pytest.raises(StageError, match="another version"):
+        read_checkpoint(folder)
+
+
+def test_generators_go_on_where_they_were():
+    import random
+
+    import numpy as np
+
+    def draw() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    states = random_states()
+    drawn = draw()
+    set_random_states(states)
+    assert draw() == drawn
