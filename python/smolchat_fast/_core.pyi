@@ -2,9 +2,8 @@ from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any
 
-import pyarrow as pa
-
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 _Path = str | PathLike[str]
