@@ -38,9 +38,9 @@ class StreamOptions:
     """Lengths of a batch are padded to a multiple of this; 8 suits GPUs, 1 small models on a CPU."""
     shuffle_rows: int = 300_000
     """Rows, about, that are read together and shuffled; their text is held in memory."""
-    bucket_rows: int = 65_536
-    """Rows, about, that are encoded together and sorted by length: more of them pad less, fewer of them
-    start sooner."""
+    bucket_batches: int = 1_280
+    """Batches, about, whose rows are encoded together and sorted by length: with four times as many, half
+    as much is padded and the first batch comes four times later."""
     source_column: str = "prompt"
     """Column of the source text."""
     target_column: str = "response"
@@ -71,7 +71,7 @@ class Stream:
     epochs; where a finite one ends within a round, the ranks that would get nothing get a batch of one
     row whose labels are all -100. Each rank reads and encodes all rows.
 
-    Memory: the text of `shuffle_rows` rows and the ids of two times `bucket_rows`.
+    Memory: the text of `shuffle_rows` rows and the ids of two times `bucket_batches` batches.
 
     >>> stream = Stream([Path("train.parquet")], Path("tokenizer"), epochs=1)  # doctest: +SKIP
     >>> for batch in stream:  # doctest: +SKIP

@@ -6,7 +6,7 @@
 //!
 //! An epoch is a permutation of all rows that is a function of (row groups of the files, seed, epoch)
 //! alone. Row groups are permuted and gathered into *windows* of about `shuffle_rows` rows; the rows of
-//! a window are permuted and parted into *chunks* of about `bucket_rows` rows; a chunk is encoded,
+//! a window are permuted and parted into *chunks* of about `bucket_batches` batches; a chunk is encoded,
 //! sorted by length and cut into batches, whose order is shuffled in turn. So each row comes exactly
 //! once an epoch, whatever the batch size, the threads and the ranks.
 //!

@@ -24,9 +24,9 @@ pub struct StreamOptions {
     pub pad_multiple: usize,
     /// Rows, about, that are read together and shuffled.
     pub shuffle_rows: usize,
-    /// Rows, about, that are encoded together and sorted by length: more of them pad less, fewer of
-    /// them start sooner.
-    pub bucket_rows: usize,
+    /// Batches, about, whose rows are encoded together and sorted by length: with four times as many,
+    /// half as much is padded and the first batch comes four times later.
+    pub bucket_batches: usize,
     /// Column of the source text.
     pub source_column: String,
     /// Column of the target text.
@@ -44,7 +44,7 @@ impl Default for StreamOptions {
             max_target: 320,
             pad_multiple: 8,
             shuffle_rows: 300_000,
-            bucket_rows: 65_536,
+            bucket_batches: 1_280,
             source_column: "prompt".into(),
             target_column: "response".into(),
             seed: 1,
@@ -60,7 +60,7 @@ impl StreamOptions {
             ("max_target", self.max_target, MAX_TOKENS),
             ("pad_multiple", self.pad_multiple, 1_024),
             ("shuffle_rows", self.shuffle_rows, u32::MAX as usize / 2),
-            ("bucket_rows", self.bucket_rows, u32::MAX as usize / 2),
+            ("bucket_batches", self.bucket_batches, u32::MAX as usize / 2),
         ] {
             if !(1..=most).contains(&value) {
                 return Err(Error::option(name, value, format!("must be from 1 to {most}")));

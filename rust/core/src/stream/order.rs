@@ -59,14 +59,13 @@ pub fn windows(slice_rows: &[usize], shuffle_rows: usize, shuffler: &mut Shuffle
     windows
 }
 
-/// Parts `rows` rows into chunks of even size, at most `bucket_rows` rows if a batch has fewer.
-///
-/// With a number of rows per batch, every chunk but the last of the window is whole batches.
-pub fn chunks(rows: usize, bucket_rows: usize, batch_rows: usize) -> Vec<Range<usize>> {
+/// Parts `rows` rows into chunks of even size, at most `chunk_rows` rows before they are rounded up to
+/// whole batches of `batch_rows` rows (0: batches have no such number).
+pub fn chunks(rows: usize, chunk_rows: usize, batch_rows: usize) -> Vec<Range<usize>> {
     if rows == 0 {
         return Vec::new();
     }
-    let even = rows.div_ceil(rows.div_ceil(bucket_rows));
+    let even = rows.div_ceil(rows.div_ceil(chunk_rows.max(1)));
     let size = if batch_rows > 0 { even.next_multiple_of(batch_rows) } else { even };
     (0..rows).step_by(size).map(|start| start..rows.min(start + size)).collect()
 }
@@ -95,8 +94,8 @@ mod tests {
         }
 
         #[test]
-        fn chunks_are_consecutive_and_whole_batches(rows in 0usize..5_000, bucket in 1usize..900, batch in 0usize..70) {
-            let chunks = chunks(rows, bucket, batch);
+        fn chunks_are_consecutive_and_whole_batches(rows in 0usize..5_000, most in 0usize..900, batch in 0usize..70) {
+            let chunks = chunks(rows, most, batch);
             prop_assert_eq!(chunks.iter().flat_map(Clone::clone).collect::<Vec<_>>(), (0..rows).collect::<Vec<_>>());
             for chunk in chunks.iter().rev().skip(1) {
                 prop_assert!(batch == 0 || chunk.len().is_multiple_of(batch));

@@ -92,9 +92,9 @@ fn write_tokenizer(folder: &Path) {
 }
 
 fn small_options() -> impl Strategy<Value = StreamOptions> {
-    (1usize..200, 1usize..100, prop_oneof![Just(0), 1usize..20], 64usize..300, 1usize..9, any::<u64>()).prop_map(
-        |(shuffle_rows, bucket_rows, batch_rows, batch_tokens, pad_multiple, seed)| StreamOptions {
-            shuffle_rows, bucket_rows, batch_rows, batch_tokens, pad_multiple, seed,
+    (1usize..200, 1usize..12, prop_oneof![Just(0), 1usize..20], 64usize..300, 1usize..9, any::<u64>()).prop_map(
+        |(shuffle_rows, bucket_batches, batch_rows, batch_tokens, pad_multiple, seed)| StreamOptions {
+            shuffle_rows, bucket_batches, batch_rows, batch_tokens, pad_multiple, seed,
             max_source: 24, max_target: 24,
             ..StreamOptions::default()
         },
@@ -205,7 +205,7 @@ fn first_rows(corpus: &Corpus, options: &StreamOptions) -> Vec<Vec<i64>> {
 #[test]
 fn seeds_and_epochs_differ_in_their_order() {
     let corpus = Corpus::write(&[vec![60, 60], vec![80]]);
-    let options = StreamOptions { batch_rows: 8, bucket_rows: 50, ..StreamOptions::default() };
+    let options = StreamOptions { batch_rows: 8, bucket_batches: 6, ..StreamOptions::default() };
     let one = first_rows(&corpus, &options);
     assert_eq!(one, first_rows(&corpus, &options));
     assert_ne!(one, first_rows(&corpus, &StreamOptions { seed: 2, ..options }));
@@ -278,7 +278,7 @@ fn a_state_of_other_options_or_rows_is_refused_with_what_differs() {
 #[test]
 fn a_dropped_stream_ends_its_threads_while_one_waits_to_hand_over() {
     let corpus = Corpus::write(&[vec![2_000]]);
-    let options = StreamOptions { bucket_rows: 100, batch_rows: 10, ..StreamOptions::default() };
+    let options = StreamOptions { bucket_batches: 10, batch_rows: 10, ..StreamOptions::default() };
     let mut stream = corpus.open(&options, Share::WHOLE, 1_000, 2);
     stream.next_batch().expect("streams");
     let source = stream.source();

@@ -8,12 +8,16 @@ use rayon::prelude::*;
 
 use super::StreamOptions;
 use super::order::{self, Shuffler};
+use super::pack::Limit;
 use crate::error::{Error, Result};
 use crate::io::{RowBatch, Slices};
 use crate::job::Job;
 
 /// Rows of a slice at most: large row groups, as other writers make them, would fill a window alone.
 const MAX_SLICE_ROWS: usize = 65_536;
+
+/// Near enough for Chinese (three bytes a character) and for English; only the size of a chunk rests on it.
+const BYTES_PER_TOKEN: usize = 4;
 
 /// The rows of several Parquet files in the order of each epoch.
 ///
@@ -153,7 +157,27 @@ impl Window {
         }
     }
 
+    /// Parts the rows into chunks of about `bucket_batches` batches each.
     pub(super) fn chunks(&self, options: &StreamOptions) -> Vec<Range<usize>> {
-        order::chunks(self.len(), options.bucket_rows, options.batch_rows)
+        let rows = match options.limit() {
+            Limit::Rows(batch) => options.bucket_batches.saturating_mul(batch),
+            Limit::Tokens(batch) => {
+                let tokens = self.parts.iter().map(|part| part.guess_tokens(options)).sum::<u128>().max(1);
+                let room = options.bucket_batches as u128 * batch as u128;
+                (room.saturating_mul(self.len() as u128) / tokens).min(self.len() as u128) as usize
+            }
+        };
+        order::chunks(self.len(), rows, options.batch_rows)
+    }
+}
+
+impl Part {
+    /// Tokens of its rows by their bytes, after cutting.
+    fn guess_tokens(&self, options: &StreamOptions) -> u128 {
+        let guess = |texts: &StringArray, most: usize| {
+            let bytes = texts.offsets().lengths();
+            bytes.map(|bytes| (bytes / BYTES_PER_TOKEN + 1).min(most) as u128).sum::<u128>()
+        };
+        guess(&self.source, options.max_source) + guess(&self.target, options.max_target)
     }
 }
