@@ -11,7 +11,7 @@ import pytest
 from smolchat_fast.errors import DataError
 from smolchat_fast.sources import SourceOptions, expand, read_files
 
-CSV = "title,ask,answer\n感冒,感冒了怎么办？,多喝水，多休息。\n头疼,头疼得厉害，怎么办？,\"先量体温,\n再看医生。\"\n"
+CSV = 'title,ask,answer\n感冒,感冒了怎么办？,多喝水，多休息。\n头疼,头疼得厉害，怎么办？,"先量体温,\n再看医生。"\n'
 
 
 def read(path: Path, text: str | bytes, **options: object) -> list[dict[str, str]]:
@@ -31,7 +31,9 @@ def test_the_same_table_in_any_encoding_gives_the_same_rows(tmp_path: Path, enco
 
 def test_a_file_that_is_mostly_bad_is_an_error_but_its_good_rows_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "qa.jsonl"
-    with pytest.raises(DataError, match=r"50\.00% of the records are bad(.|\n)*qa\.jsonl, line 2: broken JSON"):
+    with pytest.raises(
+        DataError, match=r"50\.00% of the records are bad(.|\n)*qa\.jsonl, line 2: broken JSON"
+    ):
         read(path, '{"prompt": "一", "response": "1"}\n{"prompt": "二\n')
     assert pq.read_table(tmp_path / "rows.parquet")["response"].to_pylist() == ["1"]
     assert len(read(path, path.read_bytes(), max_bad_share=0.5)) == 1
@@ -69,7 +71,9 @@ def test_the_report_tells_what_was_found(tmp_path: Path) -> None:
 
 def test_rows_do_not_depend_on_threads(tmp_path: Path) -> None:
     path = tmp_path / "qa.jsonl"
-    path.write_text("".join(f'{{"q": "第{i}个问题", "a": "{"答" * (i % 50)}"}}\n' for i in range(50_000)), "utf-8")
+    path.write_text(
+        "".join(f'{{"q": "第{i}个问题", "a": "{"答" * (i % 50)}"}}\n' for i in range(50_000)), "utf-8"
+    )
     options = SourceOptions(max_bad_share=1.0)
     one, three = tmp_path / "1.parquet", tmp_path / "3.parquet"
     assert read_files([path], one, options, threads=1) == read_files([path], three, options, threads=3)

@@ -169,7 +169,9 @@ def clean(
     """
     import pyarrow as pa
 
-    kept, removed, told = _core.clean_table(data, json.dumps(asdict(options)), threads=threads, progress=progress)
+    kept, removed, told = _core.clean_table(
+        data, json.dumps(asdict(options)), threads=threads, progress=progress
+    )
     return Cleaned(pa.table(kept), _to_report(json.loads(told)), pa.table(removed))
 
 

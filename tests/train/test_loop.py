@@ -12,8 +12,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from accelerate import Accelerator  # noqa: E402
+from small import TINY, ListStream, make_batch, random_batch  # noqa: E402
 
-from conftest import TINY, ListStream, make_batch, random_batch  # noqa: E402
 from smolchat_fast.errors import StageError  # noqa: E402
 from smolchat_fast.model import build_model, load_model, set_dropout  # noqa: E402
 from smolchat_fast.train.checkpoint import Checkpoints  # noqa: E402

@@ -192,7 +192,9 @@ def expand(inputs: Iterable[str | Path]) -> list[Path]:
         if Path(pattern).exists():
             found[Path(pattern)] = None
         elif glob.has_magic(pattern):
-            files = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())
+            # Path.glob takes no absolute pattern.
+            names = glob.glob(pattern, recursive=True)  # noqa: PTH207
+            files = sorted(path for path in map(Path, names) if path.is_file())
             if not files:
                 raise FileNotFoundError(2, "no file fits this pattern", pattern)
             found.update(dict.fromkeys(files))

@@ -158,13 +158,14 @@ class Run:
 
     def _agree(self, micro: list[Batch], stop: bool) -> Counts:
         """What all ranks have for the coming step, and whether one of them wants to stop."""
+        rows = sum(int((batch.rows >= 0).sum()) for batch in micro)
         targets = sum(int((batch.labels != IGNORED).sum()) for batch in micro)
-        tokens = targets + sum(int(batch.attention_mask.sum()) for batch in micro)
-        mine = [sum(len(batch.rows) for batch in micro), targets, tokens, int(stop), int(not micro)]
+        sources = sum(int(batch.attention_mask.sum()) for batch in micro)
+        mine = [rows, targets, sources, int(stop), int(not micro)]
         if self.accelerator.num_processes > 1:
             mine = self.accelerator.reduce(torch.tensor(mine, device=self.accelerator.device), "sum").tolist()  # type: ignore[union-attr]
         return Counts(
-            rows=mine[0], target_tokens=mine[1], tokens=mine[2], stop=mine[3] > 0, empty=mine[4] > 0
+            rows=mine[0], target_tokens=mine[1], tokens=mine[1] + mine[2], stop=mine[3] > 0, empty=mine[4] > 0
         )
 
     def _validate(self) -> None:

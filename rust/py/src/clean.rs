@@ -27,7 +27,8 @@ pub fn clean_table(
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(PyTable, PyTable, String)> {
     let (batches, schema) = data.into_table()?.into_inner();
-    let cleaned = job::run(py, threads, progress, |job| clean::clean_batches(&batches, &schema, &options.0, job))?;
+    let cleaned =
+        job::run(py, threads, progress, |job| clean::clean_batches(&batches, &schema, &options.0, job))?;
     let (kept, removed) = cleaned.schemas;
     let report = to_json(&cleaned.report)?;
     Ok((PyTable::try_new(cleaned.kept, kept)?, PyTable::try_new(cleaned.removed, removed)?, report))

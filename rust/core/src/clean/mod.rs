@@ -92,7 +92,8 @@ impl Cleaner {
 
     /// Applies each rule once; true if one changed the text.
     fn round(&self, text: &mut Cow<'_, str>, tell: &mut impl FnMut(Rule, &str, &str)) -> bool {
-        let mut traits = Traits::of(text);
+        // What a rule brings to light for an earlier or a later one is found in the next round.
+        let traits = Traits::of(text);
         let mut spans: Option<Spans> = None;
         let mut changed = false;
         for (rule, wanted, apply) in &self.rules {
@@ -102,7 +103,6 @@ impl Cleaner {
             let found = spans.get_or_insert_with(|| Spans::find(text));
             if let Some(new) = apply(text, found).filter(|new| new != text) {
                 tell(*rule, text, &new);
-                traits = Traits::of(&new);
                 *text = Cow::Owned(new);
                 (spans, changed) = (None, true);
             }

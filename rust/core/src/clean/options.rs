@@ -84,7 +84,11 @@ impl CleanOptions {
         ];
         for (name, min, max) in bounds {
             if max != 0 && max < min {
-                return Err(Error::option(name, max, format!("must be 0 or at least {min}, the fewest asked for")));
+                return Err(Error::option(
+                    name,
+                    max,
+                    format!("must be 0 or at least {min}, the fewest asked for"),
+                ));
             }
         }
         Ok(())

@@ -128,7 +128,13 @@ pub struct Sample {
 
 impl Default for CleanReport {
     fn default() -> Self {
-        let rule = |rule| RuleReport { rule, rows_changed: 0, rows_dropped: 0, chars_removed: 0, samples: Vec::new() };
+        let rule = |rule| RuleReport {
+            rule,
+            rows_changed: 0,
+            rows_dropped: 0,
+            chars_removed: 0,
+            samples: Vec::new(),
+        };
         Self { rows_in: 0, rows_out: 0, rows_changed: 0, rules: Rule::ALL.map(rule).to_vec() }
     }
 }

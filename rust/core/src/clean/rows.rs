@@ -33,7 +33,12 @@ pub struct Cleaned {
 /// # Errors
 /// [`Error::Option`] if an option is out of range, [`Error::Data`] if a column is missing or no text,
 /// [`Error::Cancelled`] if the job was asked to stop.
-pub fn clean_batches(batches: &[RecordBatch], schema: &Schema, options: &CleanOptions, job: &Job) -> Result<Cleaned> {
+pub fn clean_batches(
+    batches: &[RecordBatch],
+    schema: &Schema,
+    options: &CleanOptions,
+    job: &Job,
+) -> Result<Cleaned> {
     let cleaner = Cleaner::new(options)?;
     let plan = Plan::new(schema, options).map_err(Error::Data)?;
     job.phase("clean", batches.iter().map(|batch| batch.num_rows() as u64).sum());
@@ -66,7 +71,8 @@ pub fn clean_files(
     let plan = Plan::new(rows.schema(), options).map_err(|problem| Error::file(first, problem))?;
     job.phase("clean", rows.rows());
     let mut kept = ParquetOutput::create(out, plan.kept_schema.clone())?;
-    let mut dropped = removed.map(|path| ParquetOutput::create(path, plan.removed_schema.clone())).transpose()?;
+    let mut dropped =
+        removed.map(|path| ParquetOutput::create(path, plan.removed_schema.clone())).transpose()?;
     let mut report = CleanReport::default();
     loop {
         let group = rows.by_ref().take(BATCHES_PER_THREAD * job.threads());

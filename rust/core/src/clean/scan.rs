@@ -1,4 +1,4 @@
-use crate::text::{half_width, is_cjk};
+use crate::text::{half_width, is_cjk, is_han};
 
 /// What one look over a text finds. A rule is tried only if its trait is there, so that clean text costs
 /// this look and nothing more.
@@ -29,14 +29,16 @@ impl Traits {
         let mut found = 0;
         let mut seen = Seen::default();
         for c in text.chars() {
-            // Most characters of Chinese text are these, and they are only looked at for their neighbours.
-            let kind = if ('\u{4E00}'..='\u{9FFF}').contains(&c) { Kind::Cjk } else {
-                found |= by_itself(c).0;
-                kind(c)
-            };
-            found |= seen.next(c, kind).0;
+            let (kind, traits) = look(c);
+            found |= traits;
+            // In the middle of Chinese text, which is most of it, nothing depends on the neighbours.
+            if kind == Kind::Han && matches!(seen.kind, Kind::Han | Kind::Wide) {
+                (seen.last, seen.kind) = (c, kind);
+            } else {
+                found |= seen.next(c, kind);
+            }
         }
-        found |= seen.next('\n', Kind::LineEnd).0;
+        found |= seen.next('\n', Kind::LineEnd);
         if text.ends_with(char::is_whitespace) {
             found |= Self::SPACE.0;
         }
@@ -52,30 +54,53 @@ enum Kind {
     #[default]
     LineEnd,
     Space,
+    /// ASCII punctuation that has a Chinese form.
     Mark,
-    Cjk,
+    Han,
+    /// Chinese punctuation, kana.
+    Wide,
+    /// Above ASCII, not Chinese.
+    High,
     Other,
 }
 
-fn kind(c: char) -> Kind {
-    match c {
-        '\n' => Kind::LineEnd,
-        ' ' | '\t' => Kind::Space,
-        ',' | '.' | '!' | '?' | ':' | ';' | '(' | ')' | '"' => Kind::Mark,
-        c if is_cjk(c) => Kind::Cjk,
-        _ => Kind::Other,
+impl Kind {
+    fn is_cjk(self) -> bool {
+        matches!(self, Self::Han | Self::Wide)
     }
 }
 
-fn by_itself(c: char) -> Traits {
+/// Kind and traits of each ASCII character.
+const ASCII: [(Kind, u8); 128] = {
+    let mut table = [(Kind::Other, 0); 128];
+    let mut i = 0;
+    while i < 128 {
+        table[i] = match i as u8 {
+            b'\n' => (Kind::LineEnd, 0),
+            b' ' | b'\t' => (Kind::Space, 0),
+            b',' | b'.' | b'!' | b'?' | b':' | b';' | b'(' | b')' | b'"' => (Kind::Mark, 0),
+            b'<' => (Kind::Other, Traits::MARKUP.0 | Traits::TEMPLATE.0),
+            b'&' => (Kind::Other, Traits::MARKUP.0),
+            b'#' | b'[' => (Kind::Other, Traits::TEMPLATE.0),
+            0..b' ' | 0x7F => (Kind::Other, Traits::CONTROL.0),
+            _ => (Kind::Other, 0),
+        };
+        i += 1;
+    }
+    table
+};
+
+fn look(c: char) -> (Kind, u8) {
     match c {
-        '<' => Traits(Traits::MARKUP.0 | Traits::TEMPLATE.0),
-        '&' => Traits::MARKUP,
-        '#' | '[' => Traits::TEMPLATE,
-        '\n' | '\t' => Traits::default(),
-        c if c < ' ' || is_invisible(c) || is_look_alike(c) => Traits::CONTROL,
-        c if is_odd_space(c) || half_width(c).is_some() || matches!(c, '．' | '｡'..='､') => Traits::WIDTH,
-        _ => Traits::default(),
+        '\0'..='\x7F' => ASCII[c as usize],
+        '\u{4E00}'..='\u{9FFF}' => (Kind::Han, 0),
+        c if is_invisible(c) || is_look_alike(c) => (Kind::High, Traits::CONTROL.0),
+        c if is_odd_space(c) || half_width(c).is_some() || matches!(c, '．' | '｡'..='､') => {
+            (Kind::High, Traits::WIDTH.0)
+        }
+        c if is_han(c) => (Kind::Han, 0),
+        c if is_cjk(c) => (Kind::Wide, 0),
+        _ => (Kind::High, 0),
     }
 }
 
@@ -90,28 +115,39 @@ struct Seen {
 }
 
 impl Seen {
-    fn next(&mut self, c: char, kind: Kind) -> Traits {
-        let mut found = Traits::default();
-        match (self.kind, kind) {
-            (Kind::Cjk, Kind::Mark) | (Kind::Mark, Kind::Cjk) => found = Traits::PUNCTUATION,
-            (Kind::Space, Kind::Mark) if self.before_space == Kind::Cjk => found = Traits::PUNCTUATION,
-            (Kind::Space, Kind::Space | Kind::LineEnd) => found = Traits::SPACE,
-            (Kind::Space, Kind::Cjk) if matches!(self.before_space, Kind::Cjk | Kind::LineEnd) => found = Traits::SPACE,
-            (Kind::LineEnd, Kind::LineEnd) if self.last == '\0' => found = Traits::SPACE,
-            (Kind::Other, Kind::Other) if is_high_latin(c) && is_high_latin(self.last) => found = Traits::CONTROL,
-            _ => {}
-        }
-        self.run = if c == self.last { self.run + 1 } else { 1 };
-        let limit = match c {
-            '！' | '？' | '。' | '，' | '、' | '；' | '：' | '～' => 2,
-            '…' | '—' | '!' | '?' | '~' => 3,
-            '.' => 4,
-            _ => u32::MAX,
+    fn next(&mut self, c: char, kind: Kind) -> u8 {
+        let mut found = match (self.kind, kind) {
+            (Kind::Mark, now) if now.is_cjk() => Traits::PUNCTUATION.0,
+            (before, Kind::Mark) if before.is_cjk() => Traits::PUNCTUATION.0,
+            (Kind::Space, Kind::Mark) if self.before_space.is_cjk() => Traits::PUNCTUATION.0,
+            (Kind::Space, Kind::Space | Kind::LineEnd) => Traits::SPACE.0,
+            (Kind::Space, now)
+                if now.is_cjk() && (self.before_space.is_cjk() || self.before_space == Kind::LineEnd) =>
+            {
+                Traits::SPACE.0
+            }
+            (Kind::LineEnd, Kind::LineEnd) if self.last == '\0' => Traits::SPACE.0,
+            (Kind::High, Kind::High | Kind::Wide) | (Kind::Wide, Kind::High)
+                if is_high_latin(c) && is_high_latin(self.last) =>
+            {
+                Traits::CONTROL.0
+            }
+            _ => 0,
         };
-        let mixed = matches!(c, '！' | '？' | '!' | '?') && matches!(self.last, '！' | '？' | '!' | '?');
-        if self.run >= limit || mixed {
-            found = Traits(found.0 | Traits::REPEAT.0);
+        let mut repeated = false;
+        if c == self.last {
+            self.run += 1;
+            repeated = match c {
+                '！' | '？' | '。' | '，' | '、' | '；' | '：' | '～' => true,
+                '…' | '—' | '!' | '?' | '~' => self.run > 2,
+                '.' => self.run > 3,
+                _ => false,
+            };
+        } else {
+            self.run = 1;
+            repeated |= matches!(c, '！' | '？' | '!' | '?') && matches!(self.last, '！' | '？' | '!' | '?');
         }
+        found |= if repeated { Traits::REPEAT.0 } else { 0 };
         if kind == Kind::Space && self.kind != Kind::Space {
             self.before_space = self.kind;
         }
@@ -147,8 +183,8 @@ pub fn is_high_latin(c: char) -> bool {
 pub fn encoding_byte(c: char) -> Option<u8> {
     const HIGH: &str = "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ";
     const BYTES: [u8; 27] = [
-        0x80, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8B, 0x8C, 0x8E, 0x91, 0x92, 0x93, 0x94, 0x95, 0x96,
-        0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9E, 0x9F,
+        0x80, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8B, 0x8C, 0x8E, 0x91, 0x92, 0x93, 0x94,
+        0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9E, 0x9F,
     ];
     match u32::from(c) {
         code @ 0x80..=0xFF => u8::try_from(code).ok(),

@@ -51,7 +51,8 @@ impl Plan {
         }
         let mut columns = Vec::new();
         for name in names {
-            let i = schema.index_of(name).map_err(|_| format!("column {name:?} not found (columns: {there})"))?;
+            let i =
+                schema.index_of(name).map_err(|_| format!("column {name:?} not found (columns: {there})"))?;
             if !matches!(fields[i].data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
                 return Err(format!("column {name:?} is {}, not text", fields[i].data_type()));
             }
@@ -67,7 +68,13 @@ impl Plan {
     ///
     /// # Errors
     /// [`Error::Cancelled`] if the job was asked to stop.
-    pub fn clean(&self, batches: &[RecordBatch], rows_before: u64, cleaner: &Cleaner, job: &Job) -> Result<Vec<Part>> {
+    pub fn clean(
+        &self,
+        batches: &[RecordBatch],
+        rows_before: u64,
+        cleaner: &Cleaner,
+        job: &Job,
+    ) -> Result<Vec<Part>> {
         let mut slices = Vec::new();
         let mut first_row = rows_before;
         for batch in batches {
@@ -136,7 +143,8 @@ struct Work<'s> {
 
 impl<'s> Work<'s> {
     fn new(plan: &'s Plan, slice: &'s RecordBatch) -> Self {
-        let texts: Vec<&StringArray> = plan.columns.iter().map(|(i, _)| slice.column(*i).as_string()).collect();
+        let texts: Vec<&StringArray> =
+            plan.columns.iter().map(|(i, _)| slice.column(*i).as_string()).collect();
         let out = texts.iter().map(|texts| StringBuilder::with_capacity(texts.len(), 0)).collect();
         Self { plan, texts, out, reasons: Vec::new(), report: CleanReport::default() }
     }

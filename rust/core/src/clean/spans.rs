@@ -29,7 +29,11 @@ impl Spans {
     pub fn plain<'s>(&'s self, text: &'s str) -> impl Iterator<Item = Range<usize>> + 's {
         let ends = self.0.iter().map(|span| span.end);
         let starts = self.0.iter().map(|span| span.start).chain([text.len()]);
-        std::iter::once(0).chain(ends).zip(starts).map(|(start, end)| start..end).filter(|part| !part.is_empty())
+        std::iter::once(0)
+            .chain(ends)
+            .zip(starts)
+            .map(|(start, end)| start..end)
+            .filter(|part| !part.is_empty())
     }
 
     /// Is this place protected?
@@ -68,7 +72,8 @@ fn fences(text: &str, found: &mut Vec<Range<usize>>) {
     }
     let mut open: Option<(usize, &str)> = None;
     for (start, line) in lines(text) {
-        let mark = line.trim_start();
+        // A fence may stand in a quotation: `> ```sql`.
+        let mark = line.trim_start_matches([' ', '\t', '>']);
         let kind = if mark.starts_with("```") { "```" } else { "~~~" };
         match open {
             None if mark.starts_with(kind) => open = Some((start, kind)),
@@ -146,17 +151,61 @@ enum LineKind {
 }
 
 const STARTS: [&str; 44] = [
-    "def ", "class ", "import ", "#include", "return ", "public ", "private ", "protected ", "static ", "func ",
-    "function ", "var ", "let ", "const ", "if (", "if(", "for (", "for(", "while (", "while(", "switch (", "else",
-    "elif ", "try:", "try {", "except", "finally", "print(", "printf(", "console.", "System.", "SELECT ", "INSERT ",
-    "UPDATE ", "DELETE FROM", "CREATE TABLE", "package ", "using ", "#!", ">>> ", "$ ", "sudo ", "pip install", "@",
+    "def ",
+    "class ",
+    "import ",
+    "#include",
+    "return ",
+    "public ",
+    "private ",
+    "protected ",
+    "static ",
+    "func ",
+    "function ",
+    "var ",
+    "let ",
+    "const ",
+    "if (",
+    "if(",
+    "for (",
+    "for(",
+    "while (",
+    "while(",
+    "switch (",
+    "else",
+    "elif ",
+    "try:",
+    "try {",
+    "except",
+    "finally",
+    "print(",
+    "printf(",
+    "console.",
+    "System.",
+    "SELECT ",
+    "INSERT ",
+    "UPDATE ",
+    "DELETE FROM",
+    "CREATE TABLE",
+    "package ",
+    "using ",
+    "#!",
+    ">>> ",
+    "$ ",
+    "sudo ",
+    "pip install",
+    "@",
 ];
 const ENDS: [&str; 6] = ["{", "}", "};", ");", "})", ");"];
 const SIGNS: [&str; 12] = ["=>", "():", "();", ") {", "!=", "==", "+=", "-=", "&&", "||", "::", "++"];
 
 fn line_kind(line: &str) -> LineKind {
     let trimmed = line.trim();
-    if trimmed.starts_with("//") || trimmed.starts_with("/*") || trimmed.starts_with("# ") || trimmed.starts_with("--") {
+    if trimmed.starts_with("//")
+        || trimmed.starts_with("/*")
+        || trimmed.starts_with("# ")
+        || trimmed.starts_with("--")
+    {
         return LineKind::Comment;
     }
     let bare = without_strings_and_comments(trimmed);
@@ -201,7 +250,9 @@ fn without_strings_and_comments(line: &str) -> String {
 fn is_name(text: &str) -> bool {
     let first = text.chars().next();
     first.is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '[' | ']' | ' ' | '*' | ':'))
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '[' | ']' | ' ' | '*' | ':'))
 }
 
 fn is_assignment(line: &str) -> bool {
@@ -244,8 +295,11 @@ fn address_end(text: &str, start: usize) -> usize {
         end += bytes[end..].iter().take_while(|b| is_part(b)).count();
         let han: usize = text[end..].chars().take_while(|c| is_han(*c)).map(char::len_utf8).sum();
         let after_han = &bytes[end + han..];
-        let goes_on = after_han.len() > 1 && b"/?&=#%._-".contains(&after_han[0]) && after_han[1].is_ascii_alphanumeric();
-        let in_path = end > start && memchr(b'/', &bytes[start..end]).is_some() && b"/=&-_".contains(&bytes[end - 1]);
+        let goes_on = after_han.len() > 1
+            && b"/?&=#%._-".contains(&after_han[0])
+            && after_han[1].is_ascii_alphanumeric();
+        let in_path =
+            end > start && memchr(b'/', &bytes[start..end]).is_some() && b"/=&-_".contains(&bytes[end - 1]);
         if han == 0 || !goes_on || !in_path {
             break;
         }
@@ -278,7 +332,8 @@ fn mails(text: &str, found: &mut Vec<Range<usize>>) {
     let is_part = |b: &u8| b.is_ascii_alphanumeric() || b"._%+-".contains(b);
     for at in memchr::memchr_iter(b'@', bytes) {
         let name = bytes[..at].iter().rev().take_while(|b| is_part(b)).count();
-        let host = bytes[at + 1..].iter().take_while(|b| b.is_ascii_alphanumeric() || b".-".contains(b)).count();
+        let host =
+            bytes[at + 1..].iter().take_while(|b| b.is_ascii_alphanumeric() || b".-".contains(b)).count();
         let host = text[at + 1..at + 1 + host].trim_end_matches(['.', '-']);
         if name > 0 && host.contains('.') {
             found.push(at - name..at + 1 + host.len());

@@ -140,6 +140,7 @@ fn repeated_marks_become_one() {
         ("Wow!!!", "Wow!"),
         (".... . .-.. .-.. ---", ".... . .-.. .-.. ---"),
         ("好的......", "好的……"),
+        ("!!! note\n    注意\n???+ tip", "!!! note\n    注意\n???+ tip"),
         ("a != b && !!c", "a != b && !!c"),
         ("---\n===\n***", "---\n===\n***"),
     ]);
@@ -178,7 +179,10 @@ fn a_rule_that_is_off_changes_nothing() {
 
 #[test]
 fn made_up_text_ends_in_bounded_time() {
-    let pieces = ["&amp;", "amp;", "<b", "<!--", "](", "http://a", "://", "`", "``", "([", "。", "汉.", "\"汉", " 汉", "\r", "#38;", "<b>b>", ")"];
+    let pieces = [
+        "&amp;", "amp;", "<b", "<!--", "](", "http://a", "://", "`", "``", "([", "。", "汉.", "\"汉", " 汉",
+        "\r", "#38;", "<b>b>", ")",
+    ];
     for piece in pieces {
         let text = format!("&<`{}", piece.repeat(300_000 / piece.len()));
         let once = clean(&text);

@@ -64,11 +64,14 @@ impl Rows {
             let expected = schema.get_or_insert_with(|| found.clone());
             if names(expected) != names(&found) {
                 let (found, expected) = (names(&found).join(", "), names(expected).join(", "));
-                return Err(Error::file(path, format!("has the columns {found}, the files before it {expected}")));
+                return Err(Error::file(
+                    path,
+                    format!("has the columns {found}, the files before it {expected}"),
+                ));
             }
         }
         let schema = schema.ok_or_else(|| Error::Data("no input files".into()))?;
-        Ok(Self { files: paths.to_vec().into_iter(), schema, rows: rows.unwrap_or(0), open: None })
+        Ok(Self { files: Vec::from(paths).into_iter(), schema, rows: rows.unwrap_or(0), open: None })
     }
 
     /// Columns of every batch.
@@ -141,7 +144,10 @@ fn next_parsed(file: &mut RawFile) -> Result<Option<RecordBatch>> {
         Some(bad) => Err(Error::Record {
             path: file.plan().path.to_path_buf(),
             place: Place::Line(bad.line),
-            problem: format!("{}; read this file with the command `sources` first, which counts such records and goes on", bad.problem()),
+            problem: format!(
+                "{}; read this file with the command `sources` first, which counts such records and goes on",
+                bad.problem()
+            ),
         }),
     }
 }
@@ -215,6 +221,7 @@ pub(super) fn as_utf8(schema: &Schema) -> SchemaRef {
 }
 
 pub(super) fn to_utf8(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let columns = batch.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
+    let columns =
+        batch.columns().iter().zip(schema.fields()).map(|(column, field)| cast(column, field.data_type()));
     RecordBatch::try_new(schema.clone(), columns.collect::<Result<_, _>>()?)
 }

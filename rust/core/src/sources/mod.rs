@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::error::{Error, Place, Result};
 use crate::io::ParquetOutput;
-pub use crate::io::raw::{Format, Shape, SourceOptions, TextUnit};
 use crate::io::raw::{Bad, Parsed, Piece, RawFile, Reason, parse};
+pub use crate::io::raw::{Format, Shape, SourceOptions, TextUnit};
 use crate::job::Job;
 
 /// Pieces read ahead: enough to keep the threads busy, few enough to bound memory.
@@ -59,7 +59,12 @@ pub struct FileReport {
 /// [`Error::Option`] if an option is out of range; [`Error::File`] and [`Error::Io`] name a file that
 /// cannot be read at all or has other columns than the files before it; [`Error::Record`] names the
 /// first bad record if `strict`; [`Error::Cancelled`] if the job was asked to stop.
-pub fn read_files(inputs: &[PathBuf], out: &Path, options: &SourceOptions, job: &Job) -> Result<SourceReport> {
+pub fn read_files(
+    inputs: &[PathBuf],
+    out: &Path,
+    options: &SourceOptions,
+    job: &Job,
+) -> Result<SourceReport> {
     options.check()?;
     let sizes = inputs.iter().map(|path| path.metadata().map(|found| found.len()).map_err(Error::io(path)));
     job.phase("read", sizes.sum::<Result<u64>>()?);
@@ -76,7 +81,11 @@ pub fn read_files(inputs: &[PathBuf], out: &Path, options: &SourceOptions, job: 
             none => none.insert((ParquetOutput::create(out, file.plan().schema.clone())?, names)),
         };
         if names != *expected && !file.is_blank() {
-            let problem = format!("gives the columns {}, the files before it {}", names.join(", "), expected.join(", "));
+            let problem = format!(
+                "gives the columns {}, the files before it {}",
+                names.join(", "),
+                expected.join(", ")
+            );
             return Err(Error::file(path, problem));
         }
         report.add(read_file(file, output, options, job)?);
@@ -87,7 +96,12 @@ pub fn read_files(inputs: &[PathBuf], out: &Path, options: &SourceOptions, job: 
     Ok(report)
 }
 
-fn read_file(mut file: RawFile, output: &mut ParquetOutput, options: &SourceOptions, job: &Job) -> Result<FileReport> {
+fn read_file(
+    mut file: RawFile,
+    output: &mut ParquetOutput,
+    options: &SourceOptions,
+    job: &Job,
+) -> Result<FileReport> {
     let plan = Arc::clone(file.plan());
     let mut report = FileReport {
         path: plan.path.to_path_buf(),
@@ -104,9 +118,12 @@ fn read_file(mut file: RawFile, output: &mut ParquetOutput, options: &SourceOpti
         if pieces.is_empty() {
             break;
         }
-        let parsed: Vec<Parsed> = job.run(|| pieces.into_par_iter().map(|piece| parse(&plan, piece)).collect::<Result<_>>())?;
+        let parsed: Vec<Parsed> =
+            job.run(|| pieces.into_par_iter().map(|piece| parse(&plan, piece)).collect::<Result<_>>())?;
         for parsed in parsed {
-            if options.strict && let Some(bad) = parsed.bad.samples.first() {
+            if options.strict
+                && let Some(bad) = parsed.bad.samples.first()
+            {
                 let place = Place::Line(bad.line);
                 return Err(Error::Record { path: report.path, place, problem: bad.problem() });
             }
@@ -161,15 +178,24 @@ mod tests {
         }
 
         /// Reads files and returns the report with the texts of each row, without the source.
-        fn read(&self, inputs: &[PathBuf], options: &SourceOptions) -> Result<(SourceReport, Vec<Vec<String>>)> {
+        fn read(
+            &self,
+            inputs: &[PathBuf],
+            options: &SourceOptions,
+        ) -> Result<(SourceReport, Vec<Vec<String>>)> {
             let out = self.0.path().join("out.parquet");
             let report = read_files(inputs, &out, options, &Job::new(Some(2))?)?;
             let mut rows = Vec::new();
             for batch in Rows::open(&[out])? {
                 let batch = batch?;
-                let names: Vec<String> = batch.batch.schema().fields().iter().map(|f| f.name().clone()).collect();
-                let columns: Vec<_> = names.iter().filter(|n| *n != "source").map(|n| batch.text(n)).collect::<Result<_>>()?;
-                rows.extend((0..batch.batch.num_rows()).map(|i| columns.iter().map(|c| c.value(i).to_owned()).collect()));
+                let names: Vec<String> =
+                    batch.batch.schema().fields().iter().map(|f| f.name().clone()).collect();
+                let columns: Vec<_> =
+                    names.iter().filter(|n| *n != "source").map(|n| batch.text(n)).collect::<Result<_>>()?;
+                rows.extend(
+                    (0..batch.batch.num_rows())
+                        .map(|i| columns.iter().map(|c| c.value(i).to_owned()).collect()),
+                );
             }
             Ok((report, rows))
         }
@@ -209,7 +235,8 @@ mod tests {
     #[test]
     fn the_input_of_an_instruction_and_the_title_of_a_question_are_kept() {
         let folder = Folder::new();
-        let (_, found) = folder.read_one("a.json", r#"[{"instruction": "翻译", "input": "hello", "output": "你好"}]"#);
+        let (_, found) =
+            folder.read_one("a.json", r#"[{"instruction": "翻译", "input": "hello", "output": "你好"}]"#);
         assert_eq!(found, rows(&[&["翻译\nhello", "你好"]]));
         let csv = "department,title,ask,answer\n内科,高血压,能吃盐吗？,少吃。\n内科,能喝茶吗？,医生，能喝茶吗,能。\n";
         let (_, found) = folder.read_one("a.csv", csv);
@@ -245,7 +272,8 @@ mod tests {
 
     #[test]
     fn traditional_chinese_in_big5_is_told() {
-        let text = "question,answer\n臺灣最高的山是哪一座？,臺灣最高的山是玉山，海拔三千九百五十二公尺。\n".repeat(4);
+        let text = "question,answer\n臺灣最高的山是哪一座？,臺灣最高的山是玉山，海拔三千九百五十二公尺。\n"
+            .repeat(4);
         let (report, found) = Folder::new().read_one("a.csv", encoding_rs::BIG5.encode(&text).0);
         assert_eq!(report.files[0].encoding, "Big5");
         assert_eq!(found[0][0], "臺灣最高的山是哪一座？");
@@ -268,15 +296,19 @@ mod tests {
         .join(&b'\n');
         let (report, found) = folder.read_one("a.jsonl", bytes);
         assert_eq!(found, rows(&[&["一", "1"], &["八", "8"]]));
-        let told: Vec<_> = report.files[0].bad.samples.iter().map(|bad| (bad.line, bad.reason.text())).collect();
-        assert_eq!(told, [
-            (2, "broken JSON"),
-            (3, "missing field"),
-            (4, "empty field"),
-            (5, "field is not text"),
-            (6, "invalid bytes"),
-            (8, "not an object"),
-        ]);
+        let told: Vec<_> =
+            report.files[0].bad.samples.iter().map(|bad| (bad.line, bad.reason.text())).collect();
+        assert_eq!(
+            told,
+            [
+                (2, "broken JSON"),
+                (3, "missing field"),
+                (4, "empty field"),
+                (5, "field is not text"),
+                (6, "invalid bytes"),
+                (8, "not an object"),
+            ]
+        );
         assert!(report.too_many_bad && report.records == 8 && report.rows == 2);
     }
 
@@ -285,14 +317,16 @@ mod tests {
         let csv = "prompt,response\n一,1\n二\n三,\"3\n四,4\n五,5,V\n六,\"6 \"\"VI\"\"\n6\"\n七,5\" disk\n";
         let (report, found) = Folder::new().read_one("a.csv", csv);
         assert_eq!(found, rows(&[&["一", "1"], &["四", "4"], &["六", "6 \"VI\"\n6"], &["七", "5\" disk"]]));
-        let told: Vec<_> = report.files[0].bad.samples.iter().map(|bad| (bad.line, bad.reason.text())).collect();
+        let told: Vec<_> =
+            report.files[0].bad.samples.iter().map(|bad| (bad.line, bad.reason.text())).collect();
         assert_eq!(told, [(3, "too few columns"), (4, "quote not closed"), (6, "too many columns")]);
     }
 
     #[test]
     fn strict_stops_at_the_first_bad_record() {
         let folder = Folder::new();
-        let path = folder.write("a.jsonl", "{\"prompt\": \"一\", \"response\": \"1\"}\n{\"prompt\": \"二\"}\n");
+        let path =
+            folder.write("a.jsonl", "{\"prompt\": \"一\", \"response\": \"1\"}\n{\"prompt\": \"二\"}\n");
         let options = SourceOptions { strict: true, ..Default::default() };
         let message = folder.read(std::slice::from_ref(&path), &options).expect_err("stops").to_string();
         assert_eq!(message, format!("{}, line 2: missing field (response)", path.display()));
@@ -312,7 +346,9 @@ mod tests {
         assert!(found[1][0].contains("A&B"));
         assert_eq!(report.files[0].bad.samples[0].line, 11);
         assert_eq!(report.bad.keys().copied().collect::<Vec<_>>(), [Reason::UnclosedDocument]);
-        let lines = format!("{{\"id\": \"1\", \"url\": \"u\", \"title\": \"数学\", \"text\": \"数学\\n\\n{long}\"}}\n");
+        let lines = format!(
+            "{{\"id\": \"1\", \"url\": \"u\", \"title\": \"数学\", \"text\": \"数学\\n\\n{long}\"}}\n"
+        );
         assert_eq!(folder.read_one("wiki.jsonl", lines).1[0], found[0]);
     }
 
@@ -358,7 +394,8 @@ mod tests {
     fn later_stages_read_any_format_and_stop_at_a_bad_record() {
         let folder = Folder::new();
         let good = folder.write("good.csv", "question,answer\n一,\n二,2\n");
-        let rows: u64 = Rows::open(&[good]).expect("opens").map(|b| b.expect("reads").batch.num_rows() as u64).sum();
+        let rows: u64 =
+            Rows::open(&[good]).expect("opens").map(|b| b.expect("reads").batch.num_rows() as u64).sum();
         assert_eq!(rows, 2);
         let bad = folder.write("bad.jsonl", "{\"prompt\": \"一\", \"response\": \"1\"}\n{\n");
         let message = Rows::open(&[bad]).expect("opens").find_map(Result::err).expect("stops").to_string();

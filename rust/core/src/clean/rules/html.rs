@@ -13,24 +13,60 @@ const MAX_TAG: usize = 2048;
 
 /// Tags that lay out a text, with what they stand for.
 const LAYOUT: [(&str, Layout); 47] = [
-    ("br", Layout::Line), ("hr", Layout::Line), ("p", Layout::Block), ("div", Layout::Block), ("h1", Layout::Block),
-    ("h2", Layout::Block), ("h3", Layout::Block), ("h4", Layout::Block), ("h5", Layout::Block), ("h6", Layout::Block),
-    ("ul", Layout::Block), ("ol", Layout::Block), ("li", Layout::Block), ("dl", Layout::Block), ("dt", Layout::Block),
-    ("dd", Layout::Block), ("table", Layout::Block), ("thead", Layout::Block), ("tbody", Layout::Block),
-    ("tr", Layout::Block), ("blockquote", Layout::Block), ("center", Layout::Block), ("pre", Layout::Block),
-    ("td", Layout::Cell), ("th", Layout::Cell), ("a", Layout::Inline), ("b", Layout::Inline), ("i", Layout::Inline),
-    ("u", Layout::Inline), ("s", Layout::Inline), ("em", Layout::Inline), ("strong", Layout::Inline),
-    ("span", Layout::Inline), ("font", Layout::Inline), ("big", Layout::Inline), ("small", Layout::Inline),
-    ("sub", Layout::Inline), ("sup", Layout::Inline), ("del", Layout::Inline), ("ins", Layout::Inline),
-    ("mark", Layout::Inline), ("strike", Layout::Inline), ("img", Layout::Inline), ("wbr", Layout::Inline),
-    ("abbr", Layout::Inline), ("code", Layout::Inline), ("tt", Layout::Inline),
+    ("br", Layout::Line),
+    ("hr", Layout::Line),
+    ("p", Layout::Block),
+    ("div", Layout::Block),
+    ("h1", Layout::Block),
+    ("h2", Layout::Block),
+    ("h3", Layout::Block),
+    ("h4", Layout::Block),
+    ("h5", Layout::Block),
+    ("h6", Layout::Block),
+    ("ul", Layout::Block),
+    ("ol", Layout::Block),
+    ("li", Layout::Block),
+    ("dl", Layout::Block),
+    ("dt", Layout::Block),
+    ("dd", Layout::Block),
+    ("table", Layout::Block),
+    ("thead", Layout::Block),
+    ("tbody", Layout::Block),
+    ("tr", Layout::Block),
+    ("blockquote", Layout::Block),
+    ("center", Layout::Block),
+    ("pre", Layout::Block),
+    ("td", Layout::Cell),
+    ("th", Layout::Cell),
+    ("a", Layout::Inline),
+    ("b", Layout::Inline),
+    ("i", Layout::Inline),
+    ("u", Layout::Inline),
+    ("s", Layout::Inline),
+    ("em", Layout::Inline),
+    ("strong", Layout::Inline),
+    ("span", Layout::Inline),
+    ("font", Layout::Inline),
+    ("big", Layout::Inline),
+    ("small", Layout::Inline),
+    ("sub", Layout::Inline),
+    ("sup", Layout::Inline),
+    ("del", Layout::Inline),
+    ("ins", Layout::Inline),
+    ("mark", Layout::Inline),
+    ("strike", Layout::Inline),
+    ("img", Layout::Inline),
+    ("wbr", Layout::Inline),
+    ("abbr", Layout::Inline),
+    ("code", Layout::Inline),
+    ("tt", Layout::Inline),
 ];
 /// Tags that stand alone or are often not closed.
 const ALONE: [&str; 12] = ["br", "hr", "p", "img", "wbr", "li", "dt", "dd", "tr", "td", "th", "center"];
 /// Tags of pages and forms: a text with one of these is about HTML.
 const BUILDING: [&str; 19] = [
-    "html", "head", "body", "meta", "link", "title", "script", "style", "form", "input", "button", "select", "option",
-    "label", "textarea", "iframe", "canvas", "nav", "header",
+    "html", "head", "body", "meta", "link", "title", "script", "style", "form", "input", "button", "select",
+    "option", "label", "textarea", "iframe", "canvas", "nav", "header",
 ];
 /// Words beside a tag that is spoken of.
 const MENTIONS: [&str; 7] = ["标签", "标记", "元素", "属性", "tag", "element", "Tag"];
@@ -58,7 +94,9 @@ struct Tag<'t> {
 pub fn html(text: &str, spans: &Spans) -> Option<String> {
     let tags = tags(text, spans);
     let is_building = |tag: &Tag<'_>| BUILDING.contains(&tag.name.as_str());
-    if memmem::find(text.as_bytes(), b"<!DOCTYPE").is_some() || tags.iter().any(|tag| is_building(tag) || is_mentioned(text, tag)) {
+    if memmem::find(text.as_bytes(), b"<!DOCTYPE").is_some()
+        || tags.iter().any(|tag| is_building(tag) || is_mentioned(text, tag))
+    {
         return None;
     }
     let stripped = strip(text, spans, &removable(tags));
@@ -74,7 +112,8 @@ pub fn html(text: &str, spans: &Spans) -> Option<String> {
 /// Strips whole HTML pages: every tag, comments, scripts and styles with what is in them.
 pub fn pages(text: &str, spans: &Spans) -> Option<String> {
     let start = text.trim_start();
-    let is_page = ["<!DOCTYPE", "<!doctype", "<html", "<HTML", "<?xml"].iter().any(|sign| start.starts_with(sign));
+    let is_page =
+        ["<!DOCTYPE", "<!doctype", "<html", "<HTML", "<?xml"].iter().any(|sign| start.starts_with(sign));
     if !is_page {
         return html(text, spans);
     }
@@ -136,8 +175,10 @@ fn layout(name: &str) -> Option<Layout> {
 
 /// `使用 <b> 标签`, `“<b>”`: the reader has to see the tag.
 fn is_mentioned(text: &str, tag: &Tag<'_>) -> bool {
-    let is_quote = |c: char| matches!(c, '"' | '\'' | '“' | '”' | '‘' | '’' | '「' | '」' | '（' | '）' | '(' | ')');
-    let quoted = before(text, tag.range.start).is_some_and(is_quote) && after(text, tag.range.end).is_some_and(is_quote);
+    let is_quote =
+        |c: char| matches!(c, '"' | '\'' | '“' | '”' | '‘' | '’' | '「' | '」' | '（' | '）' | '(' | ')');
+    let quoted = before(text, tag.range.start).is_some_and(is_quote)
+        && after(text, tag.range.end).is_some_and(is_quote);
     let rest = text[tag.range.end..].trim_start_matches(|c: char| c == ' ' || is_quote(c));
     quoted || MENTIONS.iter().any(|word| rest.starts_with(word))
 }
@@ -146,13 +187,17 @@ fn is_mentioned(text: &str, tag: &Tag<'_>) -> bool {
 fn removable(tags: Vec<Tag<'_>>) -> Vec<Tag<'_>> {
     let closed: HashSet<String> = tags.iter().filter(|tag| tag.closing).map(|tag| tag.name.clone()).collect();
     let sure = |tag: &Tag<'_>| {
-        tag.closing || !tag.attributes.is_empty() || ALONE.contains(&tag.name.as_str()) || closed.contains(&tag.name)
+        tag.closing
+            || !tag.attributes.is_empty()
+            || ALONE.contains(&tag.name.as_str())
+            || closed.contains(&tag.name)
     };
     tags.into_iter().filter(sure).collect()
 }
 
 fn strip(text: &str, spans: &Spans, tags: &[Tag<'_>]) -> Option<String> {
-    let comments = comments(text).filter(|comment| !spans.covers(comment.start)).map(|range| (range, Layout::Inline));
+    let comments =
+        comments(text).filter(|comment| !spans.covers(comment.start)).map(|range| (range, Layout::Inline));
     let tags = tags.iter().map(|tag| (tag.range.clone(), layout(&tag.name).unwrap_or(Layout::Inline)));
     let mut parts: Vec<_> = comments.chain(tags).collect();
     parts.sort_by_key(|(range, _)| range.start);

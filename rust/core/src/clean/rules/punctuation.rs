@@ -78,10 +78,10 @@ impl Line<'_> {
                 let space = self.space_after(end);
                 // A single space before or after the mark did the work that a wide mark does itself.
                 let begin = if bytes[..at].ends_with(b" ") { at - 1 } else { at };
-                for i in at..end {
+                for (i, mark) in (at..end).zip(&bytes[at..end]) {
                     let from = if i == at { begin } else { i };
                     let to = if i + 1 == end { space } else { i + 1 };
-                    self.push(edits, from..to, chinese(bytes[i]));
+                    self.push(edits, from..to, chinese(*mark));
                 }
             }
             at = end;
@@ -105,7 +105,8 @@ impl Line<'_> {
     /// item of a list.
     fn is_full_stop(&self, at: usize, right: Option<char>) -> bool {
         let head = self.text[..at].trim();
-        if !head.is_empty() && head.chars().all(|c| "一二三四五六七八九十百甲乙丙丁戊".contains(c)) {
+        if !head.is_empty() && head.chars().all(|c| "一二三四五六七八九十百甲乙丙丁戊".contains(c))
+        {
             return false;
         }
         match right {
@@ -113,7 +114,8 @@ impl Line<'_> {
             Some(c) if begins_chinese(c) && !self.is_formula => {
                 let is_word = |c: &char| is_han(*c);
                 let run = |chars: &mut dyn Iterator<Item = char>| chars.take_while(is_word).count();
-                let (left, right) = (run(&mut self.text[..at].chars().rev()), run(&mut self.text[at + 1..].chars()));
+                let (left, right) =
+                    (run(&mut self.text[..at].chars().rev()), run(&mut self.text[at + 1..].chars()));
                 self.dots_end_sentences || (left > 5 && right > 5)
             }
             _ => false,
@@ -164,8 +166,12 @@ impl Line<'_> {
 
     /// Quotes that pair up on a line of prose, around or beside Chinese text.
     fn quotes(&self, edits: &mut Edits) {
-        let quotes: Vec<usize> = self.text.match_indices('"').map(|(at, _)| at).filter(|at| !self.is_protected(*at)).collect();
-        if quotes.is_empty() || quotes.len() % 2 != 0 || self.text.contains(['{', '}', '[', ']', '=', '<', '>', '\\']) {
+        let quotes: Vec<usize> =
+            self.text.match_indices('"').map(|(at, _)| at).filter(|at| !self.is_protected(*at)).collect();
+        if quotes.is_empty()
+            || !quotes.len().is_multiple_of(2)
+            || self.text.contains(['{', '}', '[', ']', '=', '<', '>', '\\'])
+        {
             return;
         }
         for pair in quotes.chunks_exact(2) {

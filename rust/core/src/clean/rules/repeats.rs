@@ -14,9 +14,14 @@ pub fn repeats(text: &str, spans: &Spans) -> Option<String> {
             let length: usize = run * c.len_utf8();
             let end = at + length;
             if is_question_or_exclamation(c) {
-                let mixed: String = text[at..part.end].chars().take_while(|c| is_question_or_exclamation(*c)).collect();
+                let mixed: String =
+                    text[at..part.end].chars().take_while(|c| is_question_or_exclamation(*c)).collect();
                 let end = at + mixed.len();
-                edit.replace(at..end, &without_repeats(&mixed));
+                // `!!! note` and `???+ note` begin a block of Markdown.
+                let is_markup = mixed.is_ascii() && previous.is_none_or(char::is_whitespace);
+                if !is_markup {
+                    edit.replace(at..end, &without_repeats(&mixed));
+                }
                 at = end;
             } else {
                 if let Some(kept) = kept(c, run, previous) {

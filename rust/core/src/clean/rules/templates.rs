@@ -28,7 +28,11 @@ pub fn templates(text: &str, spans: &Spans) -> Option<String> {
             edit.remove(start..end);
         } else if let Some(heading) = heading(line) {
             let rest = &line[heading..];
-            let stop = if rest.trim().is_empty() { end } else { start + heading + rest.len() - rest.trim_start().len() };
+            let stop = if rest.trim().is_empty() {
+                end
+            } else {
+                start + heading + rest.len() - rest.trim_start().len()
+            };
             edit.remove(start..stop);
         } else {
             tokens(text, start, line, spans, &mut edit);

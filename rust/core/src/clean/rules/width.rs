@@ -35,7 +35,8 @@ fn points(text: &str, spans: &Spans) -> Option<String> {
     let mut edit = Edit::new(text);
     let is_digit = |c: char| matches!(c, '0'..='9' | '０'..='９');
     for (at, point) in text.match_indices('．') {
-        let in_number = before(text, at).is_some_and(is_digit) && after(text, at + point.len()).is_some_and(is_digit);
+        let in_number =
+            before(text, at).is_some_and(is_digit) && after(text, at + point.len()).is_some_and(is_digit);
         if in_number && !spans.covers(at) {
             edit.replace(at..at + point.len(), ".");
         }
@@ -44,7 +45,8 @@ fn points(text: &str, spans: &Spans) -> Option<String> {
 }
 
 /// ASCII from space to tilde.
-const ASCII: &str = " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~";
+const ASCII: &str =
+    " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~";
 
 fn fold(c: char) -> Option<&'static str> {
     match c {

@@ -32,9 +32,8 @@ impl Encoding {
         if let Some((codec, _)) = encoding_rs::Encoding::for_bom(sample) {
             return Self { codec, bom: true };
         }
-        let codec = utf16_by_zeros(sample).unwrap_or_else(|| {
-            if is_mostly_utf8(sample) { UTF_8 } else { by_frequencies(sample) }
-        });
+        let codec = utf16_by_zeros(sample)
+            .unwrap_or_else(|| if is_mostly_utf8(sample) { UTF_8 } else { by_frequencies(sample) });
         Self { codec, bom: false }
     }
 

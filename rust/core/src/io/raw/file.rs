@@ -84,7 +84,8 @@ impl RawFile {
     pub fn open(path: &Path, options: &SourceOptions, keep_empty: bool) -> Result<Self> {
         let mut input = Input::open(path)?;
         let head = sample(&mut input)?;
-        if options.format == Format::Parquet || (options.format == Format::Auto && head.starts_with(b"PAR1")) {
+        if options.format == Format::Parquet || (options.format == Format::Auto && head.starts_with(b"PAR1"))
+        {
             return Self::open_table(path, options, keep_empty);
         }
         let encoding = match &options.encoding {
@@ -146,7 +147,8 @@ impl RawFile {
             })),
             Pieces::Table { reader, next_row } => {
                 let Some(batch) = reader.next() else { return Ok(None) };
-                let batch = batch.map_err(|error| Error::file(&self.plan.path, format!("damaged ({error})")))?;
+                let batch =
+                    batch.map_err(|error| Error::file(&self.plan.path, format!("damaged ({error})")))?;
                 let first_row = *next_row;
                 *next_row += batch.num_rows() as u64;
                 Ok(Some(Piece::Table { batch, first_row }))
@@ -188,7 +190,11 @@ fn stem(path: &Path) -> String {
     name.split('.').find(|part| !part.is_empty()).unwrap_or("unknown").to_owned()
 }
 
-fn find_columns(head: &str, format: FileFormat, options: &SourceOptions) -> Result<(Columns, Option<Header>), String> {
+fn find_columns(
+    head: &str,
+    format: FileFormat,
+    options: &SourceOptions,
+) -> Result<(Columns, Option<Header>), String> {
     let without_header = |columns| (columns, None);
     match format {
         _ if head.trim().is_empty() => Ok(without_header(Columns::of_nothing(options.shape))),
@@ -203,7 +209,11 @@ fn find_columns(head: &str, format: FileFormat, options: &SourceOptions) -> Resu
 
 fn json_columns(head: &str, format: FileFormat, options: &SourceOptions) -> Result<Columns, String> {
     let head = head.trim_start();
-    let head = if format == FileFormat::Json(true) { head.strip_prefix('[').unwrap_or(head).trim_start() } else { head };
+    let head = if format == FileFormat::Json(true) {
+        head.strip_prefix('[').unwrap_or(head).trim_start()
+    } else {
+        head
+    };
     if head.starts_with('[') {
         return Ok(Columns::turns());
     }
@@ -222,7 +232,11 @@ fn json_columns(head: &str, format: FileFormat, options: &SourceOptions) -> Resu
     Columns::find(&names.into_iter().collect::<Vec<_>>(), options)
 }
 
-fn csv_columns(head: &str, separator: u8, options: &SourceOptions) -> Result<(Columns, Option<Header>), String> {
+fn csv_columns(
+    head: &str,
+    separator: u8,
+    options: &SourceOptions,
+) -> Result<(Columns, Option<Header>), String> {
     let mut first = csv::StringRecord::new();
     // Reading from memory cannot fail, and the text is valid UTF-8.
     csv_reader(head.as_bytes(), separator).read_record(&mut first).unwrap_or(false);
@@ -233,7 +247,9 @@ fn csv_columns(head: &str, separator: u8, options: &SourceOptions) -> Result<(Co
         false => Columns::by_position(names.len(), options.shape)
             .map_err(|problem| format!("{problem}; its first line is {}", names.join(" | ")))?,
     };
-    let number = |(i, name): (usize, &String)| if named { names.iter().position(|n| n == name).unwrap_or(0) } else { i };
+    let number = |(i, name): (usize, &String)| {
+        if named { names.iter().position(|n| n == name).unwrap_or(0) } else { i }
+    };
     let wanted = columns.wanted.iter().enumerate().map(number).collect();
     Ok((columns, Some(Header { fields: names.len(), wanted, named })))
 }

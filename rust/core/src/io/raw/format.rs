@@ -84,7 +84,9 @@ impl FileFormat {
 /// The extension in small letters, that of a compression left away.
 fn extension(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let name = [".gz", ".zst", ".partial"].iter().fold(name.as_str(), |name, end| name.strip_suffix(end).unwrap_or(name));
+    let name = [".gz", ".zst", ".partial"]
+        .iter()
+        .fold(name.as_str(), |name, end| name.strip_suffix(end).unwrap_or(name));
     name.rsplit_once('.').map_or(String::new(), |(_, extension)| extension.to_owned())
 }
 

@@ -1,4 +1,4 @@
-use memchr::{memchr, memchr2, memchr_iter, memmem, memrchr};
+use memchr::{memchr, memchr_iter, memchr2, memmem, memrchr};
 
 use super::bad::Reason;
 use super::encoding::Utf8Reader;
@@ -78,7 +78,8 @@ impl Framing {
             Self::Values { .. } => last_value_end(bytes),
             Self::Documents => memmem::rfind(bytes, b"</doc>").map(|i| i + 6),
             Self::Paragraphs => {
-                let ends = [&b"\n\n"[..], b"\n\r\n"].map(|blank| memmem::rfind(bytes, blank).map(|i| i + blank.len()));
+                let ends = [&b"\n\n"[..], b"\n\r\n"]
+                    .map(|blank| memmem::rfind(bytes, blank).map(|i| i + blank.len()));
                 ends.into_iter().max().flatten()
             }
             Self::Whole => None,
@@ -92,7 +93,7 @@ impl Blocks {
         Self::with_sizes(reader, framing, BLOCK, MAX_RECORD)
     }
 
-    fn with_sizes(reader: Utf8Reader, framing: Framing, block: usize, max_record: usize) -> Self {
+    pub fn with_sizes(reader: Utf8Reader, framing: Framing, block: usize, max_record: usize) -> Self {
         Self { reader, framing, buffer: Vec::new(), line: 1, ended: false, block, max_record }
     }
 
@@ -108,11 +109,13 @@ impl Blocks {
                 let missing = wanted - self.buffer.len();
                 self.ended = !self.reader.fill(&mut self.buffer, missing)?;
             }
-            if self.line == 1 && self.framing == (Framing::Values { in_array: true }) {
+            if self.framing == (Framing::Values { in_array: true }) {
                 self.skip_opening_bracket();
             }
-            if self.buffer.is_empty() {
-                return Ok(None);
+            match (self.buffer.is_empty(), self.ended) {
+                (true, true) => return Ok(None),
+                (true, false) => continue,
+                _ => {}
             }
             match self.framing.cut(&self.buffer, self.ended) {
                 Cut::Records(end) => return Ok(Some(Framed::Block(self.take(end)))),
@@ -149,11 +152,14 @@ impl Blocks {
         Ok(Framed::Bad(Block { bytes: kept, first_line }, Reason::TooLong))
     }
 
+    /// Past it, an array is values one after the other.
     fn skip_opening_bracket(&mut self) {
-        let start = self.buffer.iter().position(|b| !b.is_ascii_whitespace()).unwrap_or(self.buffer.len());
-        let start = start + usize::from(self.buffer.get(start) == Some(&b'['));
-        self.take(start);
-        self.framing = Framing::Values { in_array: false };
+        let blank = self.buffer.iter().take_while(|b| b.is_ascii_whitespace()).count();
+        let bracket = usize::from(self.buffer.get(blank) == Some(&b'['));
+        if blank < self.buffer.len() {
+            self.framing = Framing::Values { in_array: false };
+        }
+        self.take(blank + bracket);
     }
 }
 
@@ -224,7 +230,8 @@ fn last_value_end(bytes: &[u8]) -> Option<usize> {
 /// and its end if it is whole. A string broken by a line end breaks its record, which then ends where a
 /// line begins with the next object.
 pub fn next_value(bytes: &[u8], at: usize) -> Option<(usize, Option<usize>)> {
-    let start = at + bytes[at..].iter().position(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b',' | b']'))?;
+    let start =
+        at + bytes[at..].iter().position(|b| !matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b',' | b']'))?;
     let (mut depth, mut in_string, mut i) = (0u32, false, start);
     while let Some(&byte) = bytes.get(i) {
         i += 1;

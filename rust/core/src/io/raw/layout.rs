@@ -149,7 +149,12 @@ impl Columns {
     }
 
     /// Makes a row of the wanted fields of a record. Empty texts are refused unless `keep_empty`.
-    pub fn row<'a>(&self, mut values: Vec<Value<'a>>, options: &SourceOptions, keep_empty: bool) -> Result<Row<'a>, Refusal> {
+    pub fn row<'a>(
+        &self,
+        mut values: Vec<Value<'a>>,
+        options: &SourceOptions,
+        keep_empty: bool,
+    ) -> Result<Row<'a>, Refusal> {
         let row = match &self.layout {
             Layout::Text => vec![self.text(&mut values, 0)?],
             Layout::Pair { prompt, response } => {
@@ -165,7 +170,8 @@ impl Columns {
             Layout::Dialogue => first_exchange(std::mem::take(&mut values[0]))?,
             Layout::Article => {
                 let (title, text) = (self.text(&mut values, 0)?, self.text(&mut values, 1)?);
-                let answer = wiki::answer(&title, &text, options).map_err(|reason| (reason, title.to_string()))?;
+                let answer =
+                    wiki::answer(&title, &text, options).map_err(|reason| (reason, title.to_string()))?;
                 vec![wiki::question(&title, options).into(), answer.to_owned().into()]
             }
         };
@@ -181,7 +187,9 @@ impl Columns {
             Value::Null => Ok("".into()),
             Value::Missing => Err((Reason::MissingField, self.wanted[field].clone())),
             // The last word of a dialogue is what is compared in preference data.
-            Value::Turns(turns) if !turns.is_empty() => Ok(turns.into_iter().next_back().map_or("".into(), |turn| turn.text)),
+            Value::Turns(turns) if !turns.is_empty() => {
+                Ok(turns.into_iter().next_back().map_or("".into(), |turn| turn.text))
+            }
             _ => Err((Reason::NotText, self.wanted[field].clone())),
         }
     }
@@ -195,7 +203,9 @@ impl Columns {
             }
             let part = self.text(values, field)?;
             let name = &self.wanted[field];
-            if joined.trim().is_empty() || (is_title(&self.wanted[parts[0].field]) && contains(&part, &joined)) {
+            if joined.trim().is_empty()
+                || (is_title(&self.wanted[parts[0].field]) && contains(&part, &joined))
+            {
                 joined = part;
             } else if !part.trim().is_empty() && (is_input(name) || !contains(&joined, &part)) {
                 joined = format!("{}\n{part}", joined.trim_end()).into();
@@ -251,9 +261,11 @@ impl Fields<'_> {
 
     /// A field named by an option must be there.
     fn named(&self, name: &str) -> Result<String, String> {
-        self.names.iter().find(|found| *found == name).cloned().ok_or_else(|| {
-            format!("field {name:?} not found (fields: {})", self.names.join(", "))
-        })
+        self.names
+            .iter()
+            .find(|found| *found == name)
+            .cloned()
+            .ok_or_else(|| format!("field {name:?} not found (fields: {})", self.names.join(", ")))
     }
 
     /// The fields of a prompt and whether each may be missing.
@@ -283,7 +295,8 @@ impl Fields<'_> {
         if !asked && let Some(name) = self.one(DIALOGUE) {
             return Ok(Some((Layout::Dialogue, vec![name])));
         }
-        let known = PAIRS.iter().find_map(|(prompt, response)| Some((self.prompts(prompt)?, self.one(response)?)));
+        let known =
+            PAIRS.iter().find_map(|(prompt, response)| Some((self.prompts(prompt)?, self.one(response)?)));
         let (prompt, response) = match (asked, known) {
             (false, Some(found)) => found,
             (false, None) => {
@@ -318,7 +331,8 @@ impl Fields<'_> {
         let (Some(prompt), Some(chosen)) = (prompt, chosen) else { return Ok(None) };
         let (prompt, mut wanted) = parts(prompt);
         let count = wanted.len();
-        let layout = Layout::Preference { prompt, chosen: count, rejected: rejected.as_ref().map(|_| count + 1) };
+        let layout =
+            Layout::Preference { prompt, chosen: count, rejected: rejected.as_ref().map(|_| count + 1) };
         wanted.extend([chosen].into_iter().chain(rejected));
         Ok(Some((layout, wanted)))
     }

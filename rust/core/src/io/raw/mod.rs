@@ -17,6 +17,8 @@ mod nested; // list columns of Parquet -> turns
 mod options;
 mod parse; // block -> rows
 mod table; // a table of CSV or Parquet -> records
+#[cfg(test)]
+mod tests;
 mod value; // JSON record -> the wanted fields
 mod wiki; // article -> question and answer
 

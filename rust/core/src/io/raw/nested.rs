@@ -7,13 +7,18 @@ use super::value::{CONTENT_NAMES, ROLE_NAMES, Speaker, Turn};
 /// Dialogues of a column of lists of `{role, content}`.
 pub fn turns(array: &ArrayRef) -> Result<Vec<Option<Vec<Turn<'static>>>>, String> {
     let lists = match array.data_type() {
-        DataType::LargeList(item) => cast(array, &DataType::List(item.clone())).map_err(|error| error.to_string())?,
+        DataType::LargeList(item) => {
+            cast(array, &DataType::List(item.clone())).map_err(|error| error.to_string())?
+        }
         _ => array.clone(),
     };
     let lists = lists.as_list::<i32>();
     let items = lists.values().as_struct_opt().ok_or("a list of something else than turns")?;
     let (roles, contents) = (text(items, &ROLE_NAMES)?, text(items, &CONTENT_NAMES)?);
-    let turn = |i: usize| Turn { speaker: Speaker::named(roles.value(i)), text: contents.value(i).to_owned().into() };
+    let turn = |i: usize| Turn {
+        speaker: Speaker::named(roles.value(i)),
+        text: contents.value(i).to_owned().into(),
+    };
     let offsets = lists.value_offsets();
     let dialogue = |row: usize| (offsets[row] as usize..offsets[row + 1] as usize).map(turn).collect();
     Ok((0..lists.len()).map(|row| lists.is_valid(row).then(|| dialogue(row))).collect())

@@ -41,7 +41,13 @@ pub struct SourceOptions {
 
 impl Default for SourceOptions {
     fn default() -> Self {
-        let wiki_prompts = ["请介绍一下{title}。", "{title}是什么？", "你知道{title}吗？", "说说{title}。", "我想了解{title}。"];
+        let wiki_prompts = [
+            "请介绍一下{title}。",
+            "{title}是什么？",
+            "你知道{title}吗？",
+            "说说{title}。",
+            "我想了解{title}。",
+        ];
         Self {
             shape: Shape::Auto,
             format: Format::Auto,
@@ -71,7 +77,8 @@ impl SourceOptions {
         if !(0.0..=1.0).contains(&self.max_bad_share) {
             return Err(Error::option("max_bad_share", self.max_bad_share, "must be in [0, 1]"));
         }
-        if self.wiki_prompts.is_empty() || self.wiki_prompts.iter().any(|prompt| !prompt.contains("{title}")) {
+        if self.wiki_prompts.is_empty() || self.wiki_prompts.iter().any(|prompt| !prompt.contains("{title}"))
+        {
             let found = self.wiki_prompts.join(" | ");
             return Err(Error::option("wiki_prompts", found, "at least one, each with {title}"));
         }

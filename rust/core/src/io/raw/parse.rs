@@ -91,7 +91,9 @@ impl<'p> Builder<'p> {
     /// The text of a record.
     pub fn utf8<'a>(&self, record: &'a [u8]) -> Result<&'a str, Refusal> {
         match simdutf8::basic::from_utf8(record) {
-            Ok(text) if !self.plan.transcoded || memmem::find(record, "\u{FFFD}".as_bytes()).is_none() => Ok(text),
+            Ok(text) if !self.plan.transcoded || memmem::find(record, "\u{FFFD}".as_bytes()).is_none() => {
+                Ok(text)
+            }
             _ => Err((Reason::InvalidBytes, format!("not {}", self.plan.encoding_name()))),
         }
     }
@@ -126,7 +128,8 @@ fn parse_value(line: u64, record: &[u8], rows: &mut Builder<'_>) {
         let wanted = &rows.plan.columns.wanted;
         let fields = rows.utf8(record).and_then(|text| {
             let mut json = serde_json::Deserializer::from_str(text);
-            let fields = Record { wanted }.deserialize(&mut json).and_then(|fields| json.end().map(|()| fields));
+            let fields =
+                Record { wanted }.deserialize(&mut json).and_then(|fields| json.end().map(|()| fields));
             fields.map_err(|error| refusal(&error))
         });
         rows.push(line, record, fields);
@@ -144,13 +147,14 @@ fn refusal(error: &serde_json::Error) -> Refusal {
 
 fn parse_documents(block: &Block, rows: &mut Builder<'_>) {
     let bytes = &block.bytes;
-    let starts: Vec<usize> = memmem::find_iter(bytes, b"<doc ").filter(|i| *i == 0 || bytes[*i - 1] == b'\n').collect();
+    let is_start = |i: &usize| *i == 0 || bytes[*i - 1] == b'\n' || bytes[..*i].ends_with(b"</doc>");
+    let starts: Vec<usize> = memmem::find_iter(bytes, b"<doc ").filter(is_start).collect();
     let (mut line, mut counted) = (block.first_line, 0);
     for (i, &start) in starts.iter().enumerate() {
         line += memchr_iter(b'\n', &bytes[counted..start]).count() as u64;
         counted = start;
         let document = &bytes[start..starts.get(i + 1).copied().unwrap_or(bytes.len())];
-        let record = memmem::rfind(document, b"</doc>").map(|end| &document[..end]);
+        let record = memmem::find(document, b"</doc>").map(|end| &document[..end]);
         let unclosed = (Reason::UnclosedDocument, String::new());
         let fields = record.ok_or(unclosed).and_then(|record| rows.utf8(record)).and_then(|text| {
             let article = Article::parse(text).ok_or((Reason::MissingField, "title".to_owned()))?;
@@ -167,7 +171,8 @@ fn parse_documents(block: &Block, rows: &mut Builder<'_>) {
 fn parse_text(block: &Block, unit: TextUnit, rows: &mut Builder<'_>) {
     let mut push = |line: u64, record: &[u8]| {
         if !record.trim_ascii().is_empty() {
-            let fields = rows.utf8(record).map(|text| vec![Value::Text(text.trim_matches(['\r', '\n']).into())]);
+            let fields =
+                rows.utf8(record).map(|text| vec![Value::Text(text.trim_matches(['\r', '\n']).into())]);
             rows.push(line, record, fields);
         }
     };

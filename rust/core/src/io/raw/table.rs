@@ -37,14 +37,26 @@ pub fn parse_csv(block: &Block, separator: u8, rows: &mut Builder<'_>) {
     while reader.read_byte_record(&mut record).unwrap_or(false) {
         let blank = record.len() == 1 && record[0].trim_ascii().is_empty();
         if !std::mem::take(&mut skip) && !blank {
-            let line = block.first_line + record.position().map_or(0, |p| p.line() - 1);
+            let line =
+                block.first_line + record.position().map_or(0, |place| lines_before(&block.bytes, place));
             let fields = csv_fields(&record, header, rows);
             rows.push(line, record.as_slice(), fields);
         }
     }
 }
 
-fn csv_fields<'r>(record: &'r csv::ByteRecord, header: &Header, rows: &Builder<'_>) -> Result<Vec<Value<'r>>, Refusal> {
+/// Lines before a record; its place is told from where the one before it ended, blank lines in between.
+fn lines_before(bytes: &[u8], place: &csv::Position) -> u64 {
+    let start = usize::try_from(place.byte()).unwrap_or(usize::MAX).min(bytes.len());
+    let blank = bytes[start..].iter().take_while(|b| matches!(b, b'\r' | b'\n'));
+    place.line() - 1 + blank.filter(|b| **b == b'\n').count() as u64
+}
+
+fn csv_fields<'r>(
+    record: &'r csv::ByteRecord,
+    header: &Header,
+    rows: &Builder<'_>,
+) -> Result<Vec<Value<'r>>, Refusal> {
     let count = || format!("{} instead of {}", record.len(), header.fields);
     if record.len() < header.fields {
         return Err((Reason::TooFewColumns, count()));
@@ -58,7 +70,8 @@ fn csv_fields<'r>(record: &'r csv::ByteRecord, header: &Header, rows: &Builder<'
 pub fn parse_batch(batch: &RecordBatch, first_row: u64, rows: &mut Builder<'_>) -> Result<()> {
     let plan = rows.plan;
     let columns = plan.columns.wanted.iter().map(|name| Column::of(batch.column_by_name(name)));
-    let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|problem| Error::file(&plan.path, problem))?;
+    let columns =
+        columns.collect::<Result<Vec<_>, _>>().map_err(|problem| Error::file(&plan.path, problem))?;
     for row in 0..batch.num_rows() {
         let fields = columns.iter().map(|column| column.value(row)).collect();
         let shown = columns.iter().find_map(|column| match column.value(row) {

@@ -42,9 +42,8 @@ impl Speaker {
     pub fn named(name: &str) -> Self {
         match name.to_ascii_lowercase().as_str() {
             "user" | "human" | "client" | "prompter" | "问" | "用户" | "来访者" => Self::User,
-            "assistant" | "gpt" | "bot" | "chatgpt" | "model" | "counselor" | "counsellor" | "答" | "助手" | "心理咨询师" => {
-                Self::Assistant
-            }
+            "assistant" | "gpt" | "bot" | "chatgpt" | "model" | "counselor" | "counsellor" | "答"
+            | "助手" | "心理咨询师" => Self::Assistant,
             _ => Self::Other,
         }
     }
@@ -192,7 +191,9 @@ struct Said<'a> {
 impl<'a> Said<'a> {
     fn turns(self) -> Option<Vec<Turn<'a>>> {
         match (self.role, self.content, self.input, self.output) {
-            (Value::Text(role), Value::Text(text), ..) => Some(vec![Turn { speaker: Speaker::named(&role), text }]),
+            (Value::Text(role), Value::Text(text), ..) => {
+                Some(vec![Turn { speaker: Speaker::named(&role), text }])
+            }
             (_, _, Value::Text(input), Value::Text(output)) => Some(vec![
                 Turn { speaker: Speaker::User, text: input },
                 Turn { speaker: Speaker::Assistant, text: output },

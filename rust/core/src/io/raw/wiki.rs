@@ -35,7 +35,9 @@ pub fn body<'a>(title: &str, text: &'a str) -> &'a str {
 pub fn question(title: &str, options: &SourceOptions) -> String {
     let prompts = &options.wiki_prompts;
     let chosen = xxh3_64(title.as_bytes()) % prompts.len().max(1) as u64;
-    prompts.get(chosen as usize).map_or_else(|| title.to_owned(), |prompt| prompt.replace("{title}", title.trim()))
+    prompts
+        .get(chosen as usize)
+        .map_or_else(|| title.to_owned(), |prompt| prompt.replace("{title}", title.trim()))
 }
 
 /// The beginning of an article that fits an answer.
