@@ -42,7 +42,7 @@ class WordReport:
     distinct_words: int
 
     def __str__(self) -> str:
-        return f"{self.rows:,} rows, {self.bytes:,} bytes: {self.words:,} words, {self.distinct_words:,} distinct"
+        return f"{self.words:,} words, {self.distinct_words:,} distinct, in {self.rows:,} rows ({self.bytes:,} bytes)"
 
 
 def count_words(
