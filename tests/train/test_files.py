@@ -136,7 +136,6 @@ def test_a_process_that_is_killed_and_stopped_ends_in_the_same_weights(rows, tok
     for number, steps in (
         (signal.SIGKILL, 30),
         (signal.SIGINT, 40),
-        (signal.SIGKILL, 25),
         (signal.SIGTERM, 50),
     ):
         process = start(rows, tokenizer, out)
