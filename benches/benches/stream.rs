@@ -30,10 +30,12 @@ struct Files {
 static FILES: LazyLock<Files> = LazyLock::new(|| {
     let folder = tempfile::tempdir().expect("temporary folder");
     let corpus = short_qa(ROWS, 1);
-    let pairs: Vec<(&str, &str)> = corpus.rows.iter().map(|row| row.split_once('\n').unwrap_or((row, ""))).collect();
+    let pairs: Vec<(&str, &str)> =
+        corpus.rows.iter().map(|row| row.split_once('\n').unwrap_or((row, ""))).collect();
     let prompts: ArrayRef = Arc::new(StringArray::from_iter_values(pairs.iter().map(|pair| pair.0)));
     let responses: ArrayRef = Arc::new(StringArray::from_iter_values(pairs.iter().map(|pair| pair.1)));
-    let table = RecordBatch::try_from_iter([("prompt", prompts), ("response", responses)]).expect("two columns");
+    let table =
+        RecordBatch::try_from_iter([("prompt", prompts), ("response", responses)]).expect("two columns");
     let rows = [folder.path().join("rows.parquet")];
     let mut output = ParquetOutput::create(&rows[0], table.schema()).expect("creates");
     output.write(&table).expect("writes");
@@ -55,7 +57,8 @@ fn options() -> StreamOptions {
 
 fn stream(threads: usize) -> Stream {
     let files = &*FILES;
-    Stream::open(&files.rows, files.folder.path(), options(), Share::WHOLE, Some(1), Some(threads)).expect("opens")
+    Stream::open(&files.rows, files.folder.path(), options(), Share::WHOLE, Some(1), Some(threads))
+        .expect("opens")
 }
 
 /// Rows read and permuted, nothing encoded: what a streaming shuffle does.
