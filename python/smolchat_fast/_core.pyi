@@ -71,8 +71,7 @@ class Stream:
         tokenizer: _Path,
         options: str,
         *,
-        rank: int = 0,
-        world: int = 1,
+        share: tuple[int, int] = (0, 1),
         epochs: int | None = None,
         threads: int | None = None,
     ) -> Stream: ...
