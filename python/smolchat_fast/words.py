@@ -42,7 +42,8 @@ class WordReport:
     distinct_words: int
 
     def __str__(self) -> str:
-        return f"{self.words:,} words, {self.distinct_words:,} distinct, in {self.rows:,} rows ({self.bytes:,} bytes)"
+        size = f"{self.rows:,} rows, {self.bytes:,} bytes"
+        return f"{size}: {self.words:,} words, {self.distinct_words:,} distinct"
 
 
 def count_words(

@@ -84,36 +84,26 @@ struct Model {
     /// The first so many are characters and stay.
     characters: usize,
     trie: Trie,
+    /// By piece.
+    places: Vec<Option<u32>>,
 }
-
-/// Ways through a chunk: each edge is a piece, or a character that has none.
-#[derive(Default)]
-struct Lattice {
-    codes: Vec<u16>,
-    /// From, to, piece (`u32::MAX`: none), by the place they come from.
-    edges: Vec<(u32, u32, u32)>,
-    forward: Vec<f64>,
-    backward: Vec<f64>,
-    best: Vec<(f64, u32)>,
-}
-
-const NO_PIECE: u32 = u32::MAX;
 
 impl Model {
     fn new(pieces: Vec<(CompactString, f64)>, characters: usize) -> Self {
-        let trie = Trie::new(&pieces.iter().map(|(piece, _)| &**piece).collect::<Vec<_>>());
-        Self { pieces, characters, trie }
+        let (trie, places) = Trie::new(&pieces.iter().map(|(piece, score)| (&**piece, *score)).collect::<Vec<_>>());
+        Self { pieces, characters, trie, places }
     }
 
     /// How often each piece is expected over all ways through the chunks.
     fn expect(&self, chunks: &Chunks, job: &Job) -> Result<Vec<f64>> {
-        self.sum(chunks, job, |lattice, count, sums| lattice.expect(self, count, sums))
+        self.sum(chunks, job, |lattice, count, sums| lattice.expect(count, sums))
     }
 
     /// How often each piece stands on the best way through a chunk.
     fn count_best(&self, chunks: &Chunks, job: &Job) -> Result<Vec<f64>> {
         self.sum(chunks, job, |lattice, count, sums| {
-            lattice.best_way(self, None).into_iter().for_each(|piece| sums[piece as usize] += count);
+            lattice.best_way(None);
+            lattice.for_each_on_best_way(|place| sums[place as usize] += count);
         })
     }
 
@@ -125,15 +115,15 @@ impl Model {
     ) -> Result<Vec<f64>> {
         let group = |group: &[(CompactString, u64)]| {
             job.check()?;
-            let mut sums = vec![0.0; self.pieces.len()];
+            let mut sums = vec![0.0; self.trie.len()];
             let mut lattice = Lattice::default();
             for (chunk, count) in group {
-                lattice.fill(self, chunk);
+                lattice.fill(&self.trie, chunk);
                 add(&mut lattice, *count as f64, &mut sums);
             }
             Ok(sums)
         };
-        let mut total = vec![0.0; self.pieces.len()];
+        let mut total = vec![0.0; self.trie.len()];
         // As many groups are in memory as there are threads, and they are added in their order.
         let groups: Vec<&[(CompactString, u64)]> = chunks.chunks(chunks.len().div_ceil(GROUPS).max(1)).collect();
         for together in groups.chunks(job.threads()) {
@@ -142,7 +132,7 @@ impl Model {
                 total.iter_mut().zip(sum).for_each(|(total, sum)| *total += sum);
             }
         }
-        Ok(total)
+        Ok(self.places.iter().map(|place| place.map_or(0.0, |place| total[place as usize])).collect())
     }
 
     /// New probabilities, with a prior that lets rare pieces die (Bayesian, as in sentencepiece).
@@ -162,10 +152,8 @@ impl Model {
         let total: f64 = used.iter().sum();
         let loss = |id: usize| {
             let mut lattice = Lattice::default();
-            lattice.fill(self, &self.pieces[id].0);
-            let instead = lattice.best_way(self, Some(id as u32));
-            let spelt: f64 = instead.iter().map(|&piece| self.pieces[piece as usize].1).sum();
-            used[id] / total * (self.pieces[id].1 - spelt)
+            lattice.fill(&self.trie, &self.pieces[id].0);
+            used[id] / total * (self.pieces[id].1 - lattice.best_way(self.places[id]))
         };
         let longer = self.characters..self.pieces.len();
         let mut losses: Vec<(f64, usize)> = longer.into_par_iter().map(|id| (loss(id), id)).collect();
@@ -184,69 +172,91 @@ impl Model {
     }
 }
 
+/// Ways through a chunk.
+#[derive(Default)]
+struct Lattice {
+    codes: Vec<u16>,
+    /// By the place in the chunk that they come from.
+    edges: Vec<Edge>,
+    forward: Vec<f64>,
+    backward: Vec<f64>,
+    /// Score of the best way to each place, and its last edge.
+    best: Vec<(f64, u32)>,
+}
+
+/// A piece, or a character that has none.
+struct Edge {
+    from: u32,
+    to: u32,
+    place: Option<u32>,
+    score: f64,
+}
+
 impl Lattice {
-    fn fill(&mut self, model: &Model, chunk: &str) {
+    fn fill(&mut self, trie: &Trie, chunk: &str) {
         self.codes.clear();
-        self.codes.extend(chunk.chars().map(|c| model.trie.code(c)));
+        self.codes.extend(chunk.chars().map(|c| trie.code(c)));
         self.edges.clear();
         for from in 0..self.codes.len() {
             let (start, edges) = (self.edges.len(), &mut self.edges);
-            model.trie.for_each_prefix(&self.codes[from..], |length, piece| {
-                edges.push((from as u32, (from + length) as u32, piece));
+            trie.for_each_prefix(&self.codes[from..], |length, place, score| {
+                edges.push(Edge { from: from as u32, to: (from + length) as u32, place: Some(place), score });
             });
-            let spelt = self.edges[start..].first().is_some_and(|&(_, to, _)| to as usize == from + 1);
+            let spelt = self.edges[start..].first().is_some_and(|edge| edge.to as usize == from + 1);
             if !spelt {
-                self.edges.push((from as u32, from as u32 + 1, NO_PIECE));
+                self.edges.push(Edge { from: from as u32, to: from as u32 + 1, place: None, score: UNKNOWN });
             }
         }
     }
 
-    fn expect(&mut self, model: &Model, count: f64, sums: &mut [f64]) {
+    /// Adds the share of all ways that each piece stands on, times `count`.
+    fn expect(&mut self, count: f64, sums: &mut [f64]) {
         let n = self.codes.len();
         self.forward.clear();
         self.forward.resize(n + 1, f64::NEG_INFINITY);
         self.backward.clone_from(&self.forward);
         self.forward[0] = 0.0;
         self.backward[n] = 0.0;
-        for &(from, to, piece) in &self.edges {
-            let way = self.forward[from as usize] + score(model, piece);
-            self.forward[to as usize] = log_add(self.forward[to as usize], way);
+        for edge in &self.edges {
+            let way = self.forward[edge.from as usize] + edge.score;
+            self.forward[edge.to as usize] = log_add(self.forward[edge.to as usize], way);
         }
-        for &(from, to, piece) in self.edges.iter().rev() {
-            let way = self.backward[to as usize] + score(model, piece);
-            self.backward[from as usize] = log_add(self.backward[from as usize], way);
+        for edge in self.edges.iter().rev() {
+            let way = self.backward[edge.to as usize] + edge.score;
+            self.backward[edge.from as usize] = log_add(self.backward[edge.from as usize], way);
         }
-        for &(from, to, piece) in self.edges.iter().filter(|&&(_, _, piece)| piece != NO_PIECE) {
-            let way = self.forward[from as usize] + score(model, piece) + self.backward[to as usize];
-            sums[piece as usize] += count * (way - self.forward[n]).exp();
+        for edge in &self.edges {
+            let way = self.forward[edge.from as usize] + edge.score + self.backward[edge.to as usize];
+            if let Some(place) = edge.place {
+                sums[place as usize] += count * (way - self.forward[n]).exp();
+            }
         }
     }
 
-    /// The pieces of the most probable way, from its end; never the piece `without`.
-    fn best_way(&mut self, model: &Model, without: Option<u32>) -> Vec<u32> {
+    /// Finds the most probable way that does not take the piece `without`; returns its score.
+    fn best_way(&mut self, without: Option<u32>) -> f64 {
         let n = self.codes.len();
         self.best.clear();
         self.best.resize(n + 1, (f64::NEG_INFINITY, 0));
         self.best[0].0 = 0.0;
-        for (&(from, to, piece), edge) in self.edges.iter().zip(0u32..) {
-            let way = self.best[from as usize].0 + score(model, piece);
-            if Some(piece) != without && way > self.best[to as usize].0 {
-                self.best[to as usize] = (way, edge);
+        for (edge, number) in self.edges.iter().zip(0u32..) {
+            let way = self.best[edge.from as usize].0 + edge.score;
+            let refused = without.is_some() && edge.place == without;
+            if !refused && way > self.best[edge.to as usize].0 {
+                self.best[edge.to as usize] = (way, number);
             }
         }
-        let mut pieces = Vec::new();
-        let mut at = n;
-        while at > 0 {
-            let (from, _, piece) = self.edges[self.best[at].1 as usize];
-            pieces.extend((piece != NO_PIECE).then_some(piece));
-            at = from as usize;
-        }
-        pieces
+        self.best[n].0
     }
-}
 
-fn score(model: &Model, piece: u32) -> f64 {
-    if piece == NO_PIECE { UNKNOWN } else { model.pieces[piece as usize].1 }
+    fn for_each_on_best_way(&self, mut found: impl FnMut(u32)) {
+        let mut at = self.codes.len();
+        while at > 0 {
+            let edge = &self.edges[self.best[at].1 as usize];
+            edge.place.into_iter().for_each(&mut found);
+            at = edge.from as usize;
+        }
+    }
 }
 
 fn log_add(a: f64, b: f64) -> f64 {

@@ -126,7 +126,7 @@ struct Counters<'t> {
 
 impl<'t> Counters<'t> {
     fn new(segmenter: &'t Segmenter, totals: &'t Tally, hmm: bool, job: &'t Job) -> Self {
-        let worker = || (Counter::new(segmenter.words().len(), totals), Scratch::default());
+        let worker = || (Counter::new(segmenter.places(), totals), Scratch::default());
         Self { segmenter, hmm, job, workers: (0..job.threads()).map(|_| worker()).collect() }
     }
 

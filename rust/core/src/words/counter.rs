@@ -1,4 +1,4 @@
-//! How often each word stands in some texts: counted by id where the dictionary knows the word.
+//! How often each word stands in some texts: counted by place where the dictionary knows the word.
 
 use super::segment::{Sink, Words};
 use super::tally::{Counts, LOCAL_STRINGS, Tally};
@@ -15,8 +15,8 @@ pub struct Counter<'t> {
 }
 
 impl<'t> Counter<'t> {
-    pub fn new(words: usize, total: &'t Tally) -> Self {
-        Self { known: vec![0; words], characters: vec![0; PLANE], others: Counts::default(), total }
+    pub fn new(places: usize, total: &'t Tally) -> Self {
+        Self { known: vec![0; places], characters: vec![0; PLANE], others: Counts::default(), total }
     }
 
     /// Keeps what a worker holds between two texts small.
@@ -28,7 +28,7 @@ impl<'t> Counter<'t> {
 
     /// Adds everything counted to the table of all workers.
     pub fn finish(mut self, words: &Words) {
-        let known = words.iter().zip(&self.known).map(|(word, &count)| (word.into(), count));
+        let known = words.iter().map(|(word, place)| (word.into(), self.known[place as usize]));
         let characters = (0u32..).zip(&self.characters).filter_map(|(c, &count)| {
             let mut buffer = [0; 4];
             char::from_u32(c).map(|c| ((*c.encode_utf8(&mut buffer)).into(), count))
@@ -40,8 +40,8 @@ impl<'t> Counter<'t> {
 
 impl<'a> Sink<'a> for Counter<'_> {
     #[inline]
-    fn known(&mut self, id: u32, _: &'a str) {
-        self.known[id as usize] += 1;
+    fn known(&mut self, place: u32, _: &'a str) {
+        self.known[place as usize] += 1;
     }
 
     #[inline]

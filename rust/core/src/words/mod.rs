@@ -2,7 +2,7 @@
 //!
 //! Text is cut by the most probable path through jieba's dictionary; what the path leaves as single
 //! characters goes through jieba's Markov model. The dictionary is a double-array trie and words are
-//! counted by their id in it, so that hardly a word is hashed. Memory is that of the distinct words.
+//! counted by their place in it, so that hardly a word is hashed. Memory is that of the distinct words.
 //!
 //! ```
 //! use smolchat_core::{job::Job, words::{count_words, WordOptions}};
@@ -13,7 +13,7 @@
 
 mod classes; // character classes of jieba's expressions
 pub(crate) mod count; // texts, files -> counts
-mod counter; // words -> counts, by id
+mod counter; // words -> counts, by place
 mod data; // the built-in dictionary and model
 mod frequencies; // dictionary files -> frequencies
 mod markov; // what the dictionary lacks -> words

@@ -8,7 +8,7 @@ use rustc_hash::FxHashSet;
 use super::classes::is_block;
 use super::frequencies::Frequencies;
 use super::markov::{Markov, Paths};
-use super::trie::{NO_WORD, Trie};
+use super::trie::Trie;
 use crate::error::Result;
 
 /// Cuts text into words by the most probable path through the dictionary, with jieba's Markov model
@@ -21,10 +21,9 @@ use crate::error::Result;
 /// # Ok::<(), smolchat_core::Error>(())
 /// ```
 pub struct Segmenter {
+    /// Words with their log probabilities.
     trie: Trie,
     words: Words,
-    /// Log probability of each word.
-    scores: Vec<f64>,
     /// Log probability of a character that is no word.
     unknown: f64,
     markov: Markov,
@@ -33,8 +32,8 @@ pub struct Segmenter {
 
 /// Where the words of a cut go.
 pub(super) trait Sink<'a> {
-    /// A dictionary word, by its id.
-    fn known(&mut self, id: u32, word: &'a str);
+    /// A dictionary word, by its place.
+    fn known(&mut self, place: u32, word: &'a str);
     /// Any other word; it may stand in the dictionary nevertheless.
     fn other(&mut self, word: &'a str);
 }
@@ -56,8 +55,12 @@ struct Step {
     score: f64,
     /// Characters of the word that begins here.
     length: u32,
-    word: u32,
+    /// Place of the word.
+    place: u32,
 }
+
+/// Place of a character that is no word.
+const NO_PLACE: u32 = u32::MAX;
 
 impl Segmenter {
     /// The segmenter with jieba's own dictionary; loaded once a process.
@@ -88,12 +91,12 @@ impl Segmenter {
         let findable = |word: &str, frequency: u64| frequency > 0 && word.chars().all(is_block);
         let mut known: Vec<(&str, u64)> = frequencies.iter().filter(|&(word, f)| findable(word, f)).collect();
         known.sort_unstable();
-        let words: Vec<&str> = known.iter().map(|&(word, _)| word).collect();
         let log_total = (frequencies.total() as f64).ln();
+        let scored = known.iter().map(|&(word, frequency)| (word, (frequency as f64).ln() - log_total));
+        let (trie, places) = Trie::new(&scored.collect::<Vec<_>>());
         Ok(Self {
-            trie: Trie::new(&words),
-            words: Words::new(&words),
-            scores: known.iter().map(|&(_, frequency)| (frequency as f64).ln() - log_total).collect(),
+            trie,
+            words: Words::new(known.iter().map(|&(word, _)| word), places),
             unknown: 0.0 - log_total,
             markov: Markov::built_in()?,
             split: frequencies.split().clone(),
@@ -117,9 +120,14 @@ impl Segmenter {
         list.0
     }
 
-    /// The words of the dictionary by id.
+    /// The words of the dictionary with their places.
     pub(super) fn words(&self) -> &Words {
         &self.words
+    }
+
+    /// One more than the highest place of a word.
+    pub(super) fn places(&self) -> usize {
+        self.trie.len()
     }
 
     /// Cuts `text` into `sink`.
@@ -172,16 +180,16 @@ impl Segmenter {
     fn find_route(&self, codes: &[u16], route: &mut Vec<Step>) {
         let n = codes.len();
         route.clear();
-        route.resize(n + 1, Step { score: 0.0, length: 1, word: NO_WORD });
+        route.resize(n + 1, Step { score: 0.0, length: 1, place: NO_PLACE });
         for at in (0..n).rev() {
-            let mut best = Step { score: f64::NEG_INFINITY, length: 1, word: NO_WORD };
-            self.trie.for_each_prefix(&codes[at..], |length, word| {
-                let score = self.scores[word as usize] + route[at + length].score;
+            let mut best = Step { score: f64::NEG_INFINITY, length: 1, place: NO_PLACE };
+            self.trie.for_each_prefix(&codes[at..], |length, place, score| {
+                let score = score + route[at + length].score;
                 if score >= best.score {
-                    best = Step { score, length: length as u32, word };
+                    best = Step { score, length: length as u32, place };
                 }
             });
-            if best.word == NO_WORD {
+            if best.place == NO_PLACE {
                 best.score = self.unknown + route[at + 1].score;
             }
             route[at] = best;
@@ -232,11 +240,11 @@ impl Segmenter {
 
     /// Tells the word at `at` and returns its characters.
     fn emit<'a>(&self, text: &'a str, scratch: &Scratch, at: usize, sink: &mut impl Sink<'a>) -> usize {
-        let Step { length, word: id, .. } = scratch.route[at];
+        let Step { length, place, .. } = scratch.route[at];
         let word = &text[scratch.bounds[at]..scratch.bounds[at + length as usize]];
-        match id {
-            NO_WORD => sink.other(word),
-            id => sink.known(id, word),
+        match place {
+            NO_PLACE => sink.other(word),
+            place => sink.known(place, word),
         }
         length as usize
     }
@@ -251,31 +259,28 @@ impl Segmenter {
     }
 }
 
-/// Strings in one allocation, by position.
+/// Words in one allocation, with their places in the trie.
 pub(super) struct Words {
     text: String,
-    ends: Vec<u32>,
+    /// Where each word ends in the text, and its place.
+    words: Vec<(u32, u32)>,
 }
 
 impl Words {
-    fn new(words: &[&str]) -> Self {
-        let mut text = String::with_capacity(words.iter().map(|w| w.len()).sum());
-        let mut ends = Vec::with_capacity(words.len());
-        for word in words {
+    fn new<'a>(words: impl Iterator<Item = &'a str>, places: Vec<Option<u32>>) -> Self {
+        let mut text = String::new();
+        let placed = words.zip(places).filter_map(|(word, place)| Some((word, place?)));
+        let words = placed.map(|(word, place)| {
             text.push_str(word);
-            ends.push(text.len() as u32);
-        }
-        Self { text, ends }
+            (text.len() as u32, place)
+        });
+        let words = words.collect();
+        Self { text, words }
     }
 
-    /// Words in all.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Every word, in the order of the ids.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        starts.zip(&self.ends).map(|(start, &end)| &self.text[start as usize..end as usize])
+    /// Every word with its place.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
+        let starts = std::iter::once(0).chain(self.words.iter().map(|&(end, _)| end));
+        starts.zip(&self.words).map(|(start, &(end, place))| (&self.text[start as usize..end as usize], place))
     }
 }

@@ -1,11 +1,11 @@
-//! The dictionary as a double-array trie over dense character codes: one table look-up a character.
+//! Words with scores as a double-array trie over dense character codes: one table look-up a character.
 
 use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 
-/// Id of a node that ends no word, and of a character that is none.
-pub const NO_WORD: u32 = u32::MAX;
+/// Score of a node that ends no word.
+const NO_WORD: f64 = f64::NEG_INFINITY;
 
 /// Characters of the basic plane have their codes in an array.
 const PLANE: usize = 1 << 16;
@@ -16,32 +16,38 @@ struct Node {
     base: u32,
     /// ... if its `parent` is this node.
     parent: u32,
-    /// Id of the word that ends here.
-    word: u32,
+    /// Of the word that ends here.
+    score: f64,
 }
 
 const FREE: u32 = u32::MAX;
 const ROOT: u32 = 0;
-const EMPTY: Node = Node { base: 0, parent: FREE, word: NO_WORD };
+const EMPTY: Node = Node { base: 0, parent: FREE, score: NO_WORD };
 
-/// Words to ids, walked character by character.
+/// Words, walked character by character. A word is known by its place in the array.
 pub struct Trie {
     codes: Codes,
     nodes: Vec<Node>,
 }
 
 impl Trie {
-    /// The trie of distinct words; the id of a word is its position.
+    /// The trie of distinct words with finite scores, and the place of each.
     ///
-    /// Of more than 65,535 different characters the rarest, and with them their words, are not found.
-    pub fn new(words: &[&str]) -> Self {
+    /// Of more than 65,535 different characters the rarest are left out; their words have no place.
+    pub fn new(words: &[(&str, f64)]) -> (Self, Vec<Option<u32>>) {
         let codes = Codes::by_use(words);
-        let key = |word: &str| word.chars().map(|c| codes.get(c)).collect::<Vec<u16>>();
-        let keys = words.iter().zip(0u32..).map(|(word, id)| (key(word), id));
-        let mut keys: Vec<(Vec<u16>, u32)> = keys.filter(|(key, _)| !key.contains(&0)).collect();
-        keys.sort_unstable();
+        let keys = words.iter().map(|&(word, score)| (codes.key(word), score));
+        let mut keys: Vec<(Vec<u16>, f64)> = keys.filter(|(key, _)| !key.contains(&0)).collect();
+        keys.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let nodes = build(&keys, codes.last);
-        Self { codes, nodes }
+        let trie = Self { codes, nodes };
+        let places = words.iter().map(|(word, _)| trie.get(&trie.codes.key(word))).collect();
+        (trie, places)
+    }
+
+    /// Places in all, taken or not.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
     }
 
     /// The dense code of a character: 0 if no word holds it.
@@ -50,31 +56,30 @@ impl Trie {
         self.codes.get(c)
     }
 
-    /// Calls `found(end, id)` for each word that begins at `codes[0]`, the shortest first; `end` is
-    /// its length in characters.
+    /// Calls `found(length, place, score)` for each word that begins at `codes[0]`, the shortest first.
     #[inline]
-    pub fn for_each_prefix(&self, codes: &[u16], mut found: impl FnMut(usize, u32)) {
+    pub fn for_each_prefix(&self, codes: &[u16], mut found: impl FnMut(usize, u32, f64)) {
         let mut at = ROOT;
         let mut base = 0;
-        for (&code, end) in codes.iter().zip(1..) {
+        for (&code, length) in codes.iter().zip(1..) {
             let next = base + u32::from(code);
             // The array ends with as many free nodes as there are codes, so every step is inside.
             let node = self.nodes[next as usize];
             if node.parent != at || code == 0 {
                 return;
             }
-            if node.word != NO_WORD {
-                found(end, node.word);
+            if node.score > NO_WORD {
+                found(length, next, node.score);
             }
             (at, base) = (next, node.base);
         }
     }
 
-    /// The id of the word that is exactly `codes`.
+    /// The place of the word that is exactly `codes`.
     pub fn get(&self, codes: &[u16]) -> Option<u32> {
-        let mut id = None;
-        self.for_each_prefix(codes, |end, word| id = (end == codes.len()).then_some(word).or(id));
-        id
+        let mut found = None;
+        self.for_each_prefix(codes, |length, place, _| found = (length == codes.len()).then_some(place));
+        found
     }
 }
 
@@ -86,9 +91,9 @@ struct Codes {
 }
 
 impl Codes {
-    fn by_use(words: &[&str]) -> Self {
+    fn by_use(words: &[(&str, f64)]) -> Self {
         let mut uses: FxHashMap<char, u32> = FxHashMap::default();
-        for c in words.iter().flat_map(|word| word.chars()) {
+        for c in words.iter().flat_map(|(word, _)| word.chars()) {
             *uses.entry(c).or_insert(0) += 1;
         }
         let mut used: Vec<(char, u32)> = uses.into_iter().collect();
@@ -111,19 +116,23 @@ impl Codes {
             None => self.others.get(&c).copied().unwrap_or(0),
         }
     }
+
+    fn key(&self, word: &str) -> Vec<u16> {
+        word.chars().map(|c| self.get(c)).collect()
+    }
 }
 
 /// A node before it has a place: its children are `children.start..` in the list of all.
 struct Draft {
     children: Range<usize>,
-    word: u32,
+    score: f64,
 }
 
 /// The double array of sorted keys.
 ///
 /// Nodes with many children are placed first and those with one fill the holes, so the array is
 /// dense and a place is found after few tries.
-fn build(keys: &[(Vec<u16>, u32)], max_code: u16) -> Vec<Node> {
+fn build(keys: &[(Vec<u16>, f64)], max_code: u16) -> Vec<Node> {
     let (drafts, codes) = draft(keys);
     let mut by_size: Vec<usize> = (1..drafts.len()).filter(|&i| !drafts[i].children.is_empty()).collect();
     by_size.sort_by_key(|&i| std::cmp::Reverse(drafts[i].children.len()));
@@ -139,7 +148,7 @@ fn build(keys: &[(Vec<u16>, u32)], max_code: u16) -> Vec<Node> {
     let mut place = vec![ROOT; drafts.len()];
     for (i, draft) in drafts.iter().enumerate() {
         let node = &mut nodes[place[i] as usize];
-        (node.base, node.word) = (bases[i], draft.word);
+        (node.base, node.score) = (bases[i], draft.score);
         for child in draft.children.clone() {
             // The children of the drafts are the drafts themselves, less the root.
             place[child + 1] = bases[i] + u32::from(codes[child]);
@@ -150,16 +159,16 @@ fn build(keys: &[(Vec<u16>, u32)], max_code: u16) -> Vec<Node> {
 }
 
 /// The nodes level by level, and the code that leads to each but the root.
-fn draft(keys: &[(Vec<u16>, u32)]) -> (Vec<Draft>, Vec<u16>) {
+fn draft(keys: &[(Vec<u16>, f64)]) -> (Vec<Draft>, Vec<u16>) {
     let mut drafts = Vec::new();
     let mut codes = Vec::new();
     let mut level = vec![0..keys.len()];
     for depth in 0.. {
         let mut below = Vec::new();
         for range in level {
-            let (mut start, mut word) = (range.start, NO_WORD);
+            let (mut start, mut score) = (range.start, NO_WORD);
             if start < range.end && keys[start].0.len() == depth {
-                word = keys[start].1;
+                score = keys[start].1;
                 start += 1;
             }
             let first_child = codes.len();
@@ -170,7 +179,7 @@ fn draft(keys: &[(Vec<u16>, u32)]) -> (Vec<Draft>, Vec<u16>) {
                 below.push(start..end);
                 start = end;
             }
-            drafts.push(Draft { children: first_child..codes.len(), word });
+            drafts.push(Draft { children: first_child..codes.len(), score });
         }
         if below.is_empty() {
             break;
@@ -246,15 +255,18 @@ mod tests {
             words in prop::collection::btree_set("[一-九a-c😀-😃]{1,4}", 1..60),
             text in "[一-九a-f😀-😅]{0,12}",
         ) {
-            let list: Vec<&str> = words.iter().map(String::as_str).collect();
-            let trie = Trie::new(&list);
+            let list: Vec<(&str, f64)> = words.iter().map(String::as_str).zip((0..60).map(f64::from)).collect();
+            let (trie, places) = Trie::new(&list);
             let chars: Vec<char> = text.chars().collect();
             let codes: Vec<u16> = chars.iter().map(|&c| trie.code(c)).collect();
             for start in 0..chars.len() {
                 let mut found = Vec::new();
-                trie.for_each_prefix(&codes[start..], |end, id| found.push((end, list[id as usize].to_owned())));
+                trie.for_each_prefix(&codes[start..], |length, place, score| {
+                    assert_eq!(places[score as usize], Some(place));
+                    found.push((length, list[score as usize].0.to_owned()));
+                });
                 let expected: Vec<(usize, String)> = (1..=chars.len() - start)
-                    .map(|end| (end, chars[start..start + end].iter().collect::<String>()))
+                    .map(|length| (length, chars[start..start + length].iter().collect::<String>()))
                     .filter(|(_, word)| words.contains(word))
                     .collect();
                 prop_assert_eq!(found, expected);
@@ -264,7 +276,7 @@ mod tests {
 
     #[test]
     fn a_trie_of_nothing_finds_nothing() {
-        let trie = Trie::new(&[]);
+        let (trie, _) = Trie::new(&[]);
         assert_eq!((trie.code('人'), trie.get(&[])), (0, None));
     }
 }
