@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from smolchat_fast import DataError, StageError, _core
 from smolchat_fast.dedup import (
     DedupOptions,

@@ -6,7 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from conftest import TINY  # noqa: E402
+from small import TINY  # noqa: E402
+
 from smolchat_fast.model import build_model  # noqa: E402
 from smolchat_fast.train.optimizer import Muon, build_optimizer, freeze, orthogonal  # noqa: E402
 from smolchat_fast.train.options import TrainOptions  # noqa: E402

@@ -31,7 +31,7 @@ class TrainReport:
     rows: int
     target_tokens: int
     loss: float | None
-    """Training loss by target token in the last lines of the metrics."""
+    """Training loss by target token in the last line of the metrics."""
     valid_loss: float | None
     """Validation loss by target token at the end."""
     tokens_per_s: float

@@ -42,8 +42,8 @@ IGNORED = -100
 class BatchSource(Protocol):
     """What the loop asks of a stream."""
 
-    rows: int
-
+    @property
+    def rows(self) -> int: ...
     def __iter__(self) -> Iterator[Batch]: ...
     def __next__(self) -> Batch: ...
     def state_dict(self) -> dict[str, Any]: ...
@@ -158,13 +158,14 @@ class Run:
 
     def _agree(self, micro: list[Batch], stop: bool) -> Counts:
         """What all ranks have for the coming step, and whether one of them wants to stop."""
+        rows = sum(int((batch.rows >= 0).sum()) for batch in micro)
         targets = sum(int((batch.labels != IGNORED).sum()) for batch in micro)
-        tokens = targets + sum(int(batch.attention_mask.sum()) for batch in micro)
-        mine = [sum(len(batch.rows) for batch in micro), targets, tokens, int(stop), int(not micro)]
+        sources = sum(int(batch.attention_mask.sum()) for batch in micro)
+        mine = [rows, targets, sources, int(stop), int(not micro)]
         if self.accelerator.num_processes > 1:
             mine = self.accelerator.reduce(torch.tensor(mine, device=self.accelerator.device), "sum").tolist()  # type: ignore[union-attr]
         return Counts(
-            rows=mine[0], target_tokens=mine[1], tokens=mine[2], stop=mine[3] > 0, empty=mine[4] > 0
+            rows=mine[0], target_tokens=mine[1], tokens=mine[1] + mine[2], stop=mine[3] > 0, empty=mine[4] > 0
         )
 
     def _validate(self) -> None:
@@ -204,9 +205,10 @@ class Run:
         return gather_object([states])
 
     def _restore(self) -> None:
-        """Everything but the weights, which the model already has."""
+        """Go on from the newest checkpoint, whose weights the model already has."""
         latest = self.checkpoints.latest()
         if latest is None:
+            self.state.stream = self.batches.state_dict()
             return
         self.state, tensors = read_checkpoint(latest)
         self.optimizer.load_state_dict(tensors["optimizer"])

@@ -76,7 +76,7 @@ class Plan:
                 # Newer releases of transformers 5 call it activation_checkpointing_enable.
                 model.gradient_checkpointing_enable({"use_reentrant": False})
         freeze(model, options.freeze)
-        accelerator = _accelerator(options)
+        accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(options.precision, options.precision))
         run = Run(
             options=options,
             model=model,
@@ -121,24 +121,21 @@ class Plan:
         return batches
 
 
-def _accelerator(options: TrainOptions) -> Accelerator:
-    # An earlier stage in this process may have run in another precision, which accelerate keeps for ever.
-    AcceleratorState._reset_state()
-    return Accelerator(mixed_precision={"fp32": "no"}.get(options.precision, options.precision))
-
-
 @contextmanager
 def _torch_settings(options: TrainOptions, threads: int | None) -> Iterator[None]:
-    """Threads and arithmetic of torch while a run lasts."""
+    """Threads and arithmetic while a run lasts."""
     before = torch.get_num_threads(), torch.get_float32_matmul_precision()
     if threads is not None:
         torch.set_num_threads(threads)
     torch.set_float32_matmul_precision(options.matmul_precision)
     # Optimizer states decay into denormal numbers, on which a CPU is many times slower.
     torch.set_flush_denormal(True)
+    # accelerate keeps the precision of the first run in a process for all that follow.
+    AcceleratorState._reset_state()
     try:
         yield
     finally:
+        AcceleratorState._reset_state()
         torch.set_num_threads(before[0])
         torch.set_float32_matmul_precision(before[1])
         torch.set_flush_denormal(False)
@@ -146,15 +143,14 @@ def _torch_settings(options: TrainOptions, threads: int | None) -> Iterator[None
 
 def _report(run: Run, model: T5ForConditionalGeneration) -> Report:
     state = run.state
-    lines = [line for line in read_metrics(run.out / METRICS) if "loss" in line]
-    last = lines[-20:]
+    losses = [line["loss"] for line in read_metrics(run.out / METRICS) if "loss" in line]
     return {
         "parameters": count_parameters(model),
         "trained_parameters": count_parameters(model, trainable=True),
         "steps": state.step,
         "rows": state.rows,
         "target_tokens": state.target_tokens,
-        "loss": sum(line["loss"] for line in last) / len(last) if last else None,
+        "loss": losses[-1] if losses else None,
         "valid_loss": state.valid_loss,
         "tokens_per_s": round(state.tokens / state.seconds, 1) if state.seconds else 0.0,
         "seconds": round(state.seconds, 3),

@@ -1,0 +1,75 @@
+"""Rows to run on: real Chinese questions and answers where they are, made-up ones elsewhere."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+DATA = Path(os.environ.get("SMOLCHAT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+MIN_CHARS, MAX_CHARS = 50, 400
+COPIES = 0.1
+"""Share of the rows that are near copies of another row."""
+
+
+def texts(rows: int, seed: int = 1) -> tuple[list[str], str]:
+    """Different texts of 50 to 400 characters, and where they come from."""
+    files = sorted((DATA / "sft").glob("*.parquet"))
+    if not files:
+        return made_up(rows, seed), "made-up text"
+    tables = [pq.read_table(path, columns=["prompt", "response"]).to_pydict() for path in files]
+    pairs = (pair for table in tables for pair in zip(table["prompt"], table["response"], strict=True))
+    found = list(dict.fromkeys(f"{prompt}\n{response}"[:MAX_CHARS] for prompt, response in pairs))
+    found = [text for text in found if len(text) >= MIN_CHARS]
+    random.Random(seed).shuffle(found)
+    return found[:rows], "questions and answers of SMOLCHAT_DATA/sft"
+
+
+def made_up(rows: int, seed: int) -> list[str]:
+    """Sentences of words that are drawn by a Zipf law."""
+    rng = random.Random(seed)
+    characters = [chr(code) for code in rng.sample(range(0x4E00, 0x9FA5), 3000)]
+    by_rank = [1 / (rank + 2.7) for rank in range(20_000)]
+    words = ["".join(rng.choices(characters, by_rank[:3000], k=rng.choice([1, 2, 2, 2, 3]))) for _ in by_rank]
+    drawn = iter(rng.choices(words, by_rank, k=rows * 130))
+
+    def text(length: int) -> str:
+        parts: list[str] = []
+        while sum(map(len, parts)) < length:
+            parts.append(next(drawn) + rng.choice(["", "", "", "", "", "，", "。"]))
+        return "".join(parts)[:MAX_CHARS]
+
+    return [text(rng.randint(MIN_CHARS, 250)) for _ in range(rows)]
+
+
+def with_near_copies(rows: int, seed: int = 1) -> tuple[list[str], str]:
+    """Texts of which one in ten is a near copy of another: characters edited, clauses swapped, or exact."""
+    originals, origin = texts(int(rows * (1 - COPIES)), seed)
+    rng = random.Random(seed + 1)
+    copies = [_near_copy(rng.choice(originals), rng) for _ in range(round(len(originals) * COPIES / (1 - COPIES)))]
+    everything = originals + copies
+    rng.shuffle(everything)
+    return everything, origin
+
+
+def _near_copy(text: str, rng: random.Random) -> str:
+    kind = rng.random()
+    if kind < 0.25:
+        return text
+    if kind < 0.4:
+        clauses = text.split("，")
+        at = rng.randrange(len(clauses))
+        return "，".join(clauses[at:] + clauses[:at])
+    chars = list(text)
+    for _ in range(max(1, round(len(chars) * rng.choice([0.005, 0.01, 0.02, 0.04])))):
+        at = rng.randrange(len(chars))
+        chars[at : at + rng.randint(0, 1)] = rng.choice(["", rng.choice(text)])
+    return "".join(chars)
+
+
+def write(rows: list[str], path: Path) -> None:
+    """Write rows as a Parquet file with the column `text`."""
+    pq.write_table(pa.table({"text": pa.array(rows, pa.string())}), path)

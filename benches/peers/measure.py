@@ -1,0 +1,87 @@
+"""Run a contender in a process of its own and take its time, CPU time and peak memory."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+ENOUGH_S = 8.0
+"""A contender that takes less is run again, three times at most, and its best run counts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What one contender did."""
+
+    result: Any
+    wall_s: float
+    cpu_s: float
+    """CPU time of the process and of those it started."""
+    peak_mb: float
+    """Peak memory of the process, the corpus included."""
+
+
+def measure(prepare: Callable[[Path], Any], work: Callable[[Any], Any], corpus: Path) -> Measured:
+    """Run `work(prepare(corpus))` in a new process; only `work` is timed.
+
+    Args:
+        prepare: Reads the corpus into what the contender takes.
+        work: The contender; its result crosses back by pickle.
+        corpus: A Parquet file with a column `text`.
+    """
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, prepare, work, corpus).result()
+
+
+def _measure(prepare: Callable[[Path], Any], work: Callable[[Any], Any], corpus: Path) -> Measured:
+    data = prepare(corpus)
+    best: Measured | None = None
+    began = time.perf_counter()
+    for _ in range(3):
+        wall, cpu = time.perf_counter(), _cpu_s()
+        result = work(data)
+        wall, cpu = time.perf_counter() - wall, _cpu_s() - cpu
+        if best is None or cpu < best.cpu_s:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            best = Measured(result=result, wall_s=wall, cpu_s=cpu, peak_mb=peak)
+        if time.perf_counter() - began > ENOUGH_S:
+            break
+    assert best is not None
+    return best
+
+
+def _cpu_s() -> float:
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def machine(packages: Sequence[str]) -> str:
+    """Cores, Python and the versions of packages, in a line."""
+    versions = []
+    for package in packages:
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            versions.append(f"{package} not installed")
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, {', '.join(versions)}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, its numbers flush right."""
+    widths = [max(len(line[column]) for line in [header, *rows]) for column in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        first, *others = zip(cells, widths, strict=True)
+        return "| " + " | ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]) + " |"
+
+    rule = "| " + " | ".join(["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]) + " |"
+    return "\n".join([line(header), rule, *(line(row) for row in rows)])
