@@ -174,7 +174,8 @@ def read_files(
     if report.too_many_bad:
         raise DataError(
             f"{report.bad_share:.2%} of the records are bad, over max_bad_share = "
-            f"{options.max_bad_share:.2%}; {out} holds the {report.rows:,} good ones. Look at these, or allow more.\n{report}"
+            f"{options.max_bad_share:.2%}; {out} holds the {report.rows:,} good ones. "
+            f"Look at these, or allow more.\n{report}"
         )
     return report
 
