@@ -11,7 +11,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benches.peers", description=__doc__)
     parser.add_argument("what", nargs="*", metavar="dedup|words", help="which runs; all by default")
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
-    parser.add_argument("--mb", type=float, default=20.0, help="megabytes of text for words (default: %(default)s)")
+    parser.add_argument("--mb", type=float, default=20.0, help="megabytes for words (default: %(default)s)")
     chosen = parser.parse_args()
     runs = {"dedup": lambda: dedup.run(chosen.rows), "words": lambda: words.run(chosen.mb)}
     unknown = set(chosen.what) - set(runs)

@@ -80,8 +80,8 @@ class DedupReport:
     """Those of both whose kept row is one of `against`."""
 
     def __str__(self) -> str:
-        text = f"{self.rows_in:,} rows: {self.kept_rows:,} kept, {self.same_rows:,} the same as an earlier row, "
-        text += f"{self.similar_rows:,} nearly the same"
+        text = f"{self.rows_in:,} rows: {self.kept_rows:,} kept, "
+        text += f"{self.same_rows:,} the same as an earlier row, {self.similar_rows:,} nearly the same"
         return text + (f" ({self.against_rows:,} of them as a row of against)" if self.against_rows else "")
 
 
@@ -206,7 +206,7 @@ def deduplicate_files(
         out,
         work,
         inputs=[*inputs, *against],
-        options=to_json(options) | {"against": [path.name for path in against], "removed": removed is not None},
+        options=to_json(options) | {"against": [path.name for path in against], "removed": bool(removed)},
         also=[removed] if removed else [],
         overwrite=overwrite,
     )
@@ -228,8 +228,9 @@ def as_table(data: Any) -> pa.Table:
             return pa.table({TEXT: pa.chunked_array(data)})
     if hasattr(data, "__arrow_c_array__"):
         column = pa.array(data)
-        return pa.Table.from_struct_array(column) if pa.types.is_struct(column.type) else pa.table({TEXT: column})
-    if isinstance(data, Sequence):
+        is_table = pa.types.is_struct(column.type)
+        return pa.Table.from_struct_array(column) if is_table else pa.table({TEXT: column})
+    if isinstance(data, Sequence) or hasattr(data, "__array__"):
         return pa.table({TEXT: pa.array(data, pa.large_string())})
     raise TypeError(f"expected a sequence of strings or an Arrow column or table, got {type(data).__name__}")
 

@@ -28,6 +28,7 @@ mod files; // row files -> row files
 mod group; // candidates -> rows that stay and rows that go
 mod normal; // row -> compared characters
 mod options;
+mod probe; // text -> table of its n-grams
 mod reason; // removed rows -> columns of a table
 mod shingle; // characters -> hashed n-grams
 mod sieve; // pair -> n-grams that it shares at most
