@@ -5,13 +5,18 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from smolchat_fast.errors import DataError
 from smolchat_fast.sources import SourceOptions, expand, read_files
 
-CSV = 'title,ask,answer\n感冒,感冒了怎么办？,多喝水，多休息。\n头疼,头疼得厉害，怎么办？,"先量体温,\n再看医生。"\n'
+CSV = """title,ask,answer
+感冒,感冒了怎么办？,多喝水，多休息。
+头疼,头疼得厉害，怎么办？,"先量体温,
+再看医生。"
+"""
 
 
 def read(path: Path, text: str | bytes, **options: object) -> list[dict[str, str]]:
@@ -99,3 +104,20 @@ def test_real_raw_files_are_read_as_they_are(shared_data: Path, tmp_path: Path) 
     rows = pq.read_table(tmp_path / "wiki.parquet").to_pylist()
     assert report.rows == 64
     assert all(row["response"][-1] in "。！？…”）」）." or len(row["response"]) < 512 for row in rows)
+
+
+def test_dialogues_in_parquet_give_their_first_exchange(tmp_path: Path) -> None:
+    turns = [
+        {"role": "system", "content": "乖"},
+        {"role": "user", "content": "问"},
+        {"role": "assistant", "content": "答"},
+    ]
+    pq.write_table(pa.table({"messages": [turns, None, turns[:2]]}), tmp_path / "chat.parquet")
+    report = read_files(
+        [tmp_path / "chat.parquet"], tmp_path / "rows.parquet", SourceOptions(max_bad_share=1.0)
+    )
+    assert pq.read_table(tmp_path / "rows.parquet").to_pylist() == [
+        {"prompt": "问", "response": "答", "source": "chat"}
+    ]
+    assert report.bad == {"missing field": 1, "field is not text": 1}
+    assert str(report.samples[0]).startswith(f"{tmp_path / 'chat.parquet'}, row 2: ")

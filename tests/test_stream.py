@@ -63,7 +63,9 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return write(tmp_path_factory.mktemp("rows"), [300, 0, 41, 160], group_rows=64)
 
 
-SMALL = StreamOptions(batch_tokens=512, max_source=32, max_target=32, pad_multiple=4, shuffle_rows=150, bucket_batches=8)
+SMALL = StreamOptions(
+    batch_tokens=512, max_source=32, max_target=32, pad_multiple=4, shuffle_rows=150, bucket_batches=8
+)
 
 
 def same(found: Batch, expected: Batch) -> bool:
@@ -87,7 +89,10 @@ def test_every_row_comes_once_an_epoch(
 ):
     paths = write(tmp_path, files, group_rows)
     options = StreamOptions(batch_rows=batch_rows, shuffle_rows=shuffle_rows, bucket_batches=3)
-    shares = [Stream(paths, tokenizer, options, rank=r, world=world, epochs=2, threads=threads) for r in range(world)]
+    shares = [
+        Stream(paths, tokenizer, options, rank=r, world=world, epochs=2, threads=threads)
+        for r in range(world)
+    ]
     batches = [list(share) for share in shares]
     assert len({len(share) for share in batches}) == 1
     rows = np.concatenate([batch.rows for share in batches for batch in share])
@@ -96,10 +101,14 @@ def test_every_row_comes_once_an_epoch(
 
 def test_ids_masks_and_labels_are_those_of_the_tokenizers_library(paths, tokenizer):
     reference = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
-    ids = lambda row, seed: reference.encode(text(row, seed)).ids[:31] + [1]  # noqa: E731
+
+    def ids(row: int, seed: int) -> list[int]:
+        return [*reference.encode(text(row, seed)).ids[:31], 1]
+
     for batch in Stream(paths, tokenizer, SMALL, epochs=1):
         assert batch.input_ids.size + batch.labels.size <= SMALL.batch_tokens
-        assert batch.input_ids.shape[1] % 4 == 0 and batch.labels.shape[1] % 4 == 0
+        assert batch.input_ids.shape[1] % 4 == 0
+        assert batch.labels.shape[1] % 4 == 0
         for place, row in enumerate(batch.rows.tolist()):
             mask = batch.attention_mask[place].astype(bool)
             assert batch.input_ids[place][mask].tolist() == ids(row, 0)

@@ -1,6 +1,6 @@
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import pyarrow as pa
@@ -71,8 +71,7 @@ class Stream:
         tokenizer: _Path,
         options: str,
         *,
-        rank: int = 0,
-        world: int = 1,
+        share: tuple[int, int] = (0, 1),
         epochs: int | None = None,
         threads: int | None = None,
     ) -> Stream: ...
@@ -96,4 +95,17 @@ def count_words_files(
     progress: _Progress = None,
 ) -> str: ...
 def merge_word_counts(tables: Sequence[Any]) -> pa.Table: ...
-def cut_words(text: str, hmm: bool, user_dict: _Path | None = None) -> list[str]: ...
+@final
+class Segmenter:
+    def __new__(cls, user_dict: _Path | None = None) -> Segmenter: ...
+    def cut(self, text: str, hmm: bool) -> list[str]: ...
+
+def build_tokenizer_from_texts(
+    columns: Sequence[Any], options: str, *, threads: int | None = None, progress: _Progress = None
+) -> tuple[str, str]: ...
+def build_tokenizer_from_words(
+    counts: Any, options: str, *, threads: int | None = None, progress: _Progress = None
+) -> tuple[str, str]: ...
+def build_tokenizer_from_files(
+    inputs: Sequence[_Path], options: str, *, threads: int | None = None, progress: _Progress = None
+) -> tuple[str, str]: ...

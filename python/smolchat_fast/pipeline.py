@@ -1,7 +1,7 @@
 """The main job: every stage of a recipe in order, each one skipped if it is done already.
 
 ```
-OUT/raw/             the built-in corpus, if the recipe asks for it
+OUT/corpus/          the built-in corpus, if the recipe asks for it
 OUT/data/SET/        rows, clean, unique, train, valid (SET: pretrain, sft, preference)
 OUT/words.parquet    OUT/tokenizer/
 OUT/pretrain/  OUT/sft/  OUT/rejected.parquet  OUT/dpo/  OUT/model/
@@ -136,7 +136,7 @@ class _Run:
                 self._make_set(name, sources.expand(patterns))
 
     def _write_corpus(self) -> dict[str, Sequence[str]]:
-        folder = self.out / "raw"
+        folder = self.out / "corpus"
 
         def write(partial: list[Path]) -> dict[str, Any]:
             return asdict(demo_corpus.write_corpus(partial[0], self.recipe.corpus)) | {"folder": str(folder)}

@@ -108,8 +108,7 @@ class Stream:
             list(paths),
             tokenizer,
             json.dumps(asdict(options)),
-            rank=rank,
-            world=world,
+            share=(rank, world),
             epochs=epochs,
             threads=threads,
         )

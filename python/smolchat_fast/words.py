@@ -1,8 +1,8 @@
 """Count words exactly as jieba 0.42.1 does, on all cores.
 
-    >>> from smolchat_fast.words import count_words
-    >>> count_words(["今天天气很好", "今天下雨"]).slice(0, 1).to_pylist()
-    [{'word': '今天', 'count': 2}]
+>>> from smolchat_fast.words import count_words
+>>> count_words(["今天天气很好", "今天下雨"]).slice(0, 1).to_pylist()
+[{'word': '今天', 'count': 2}]
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class WordReport:
     distinct_words: int
 
     def __str__(self) -> str:
-        return f"{self.rows:,} rows, {self.bytes:,} bytes: {self.words:,} words, {self.distinct_words:,} distinct"
+        return f"{self.words:,} words, {self.distinct_words:,} distinct, in {self.rows:,} rows ({self.bytes:,} bytes)"
 
 
 def count_words(
@@ -66,7 +66,7 @@ def count_words(
         ValueError: a column is missing.
     """
     return _core.count_words(
-        _text_columns(data, options.columns), _options_json(options), threads=threads, progress=progress
+        text_columns(data, options.columns), _options_json(options), threads=threads, progress=progress
     )
 
 
@@ -83,12 +83,24 @@ def merge(tables: Sequence[Any]) -> pa.Table:
     return _core.merge_word_counts(list(tables))
 
 
-def cut(text: str, options: WordOptions = WordOptions()) -> list[str]:
-    """The words of a text in order, as `jieba.lcut(text, HMM=options.hmm)` gives them.
+class Segmenter:
+    """Cuts texts into words as jieba does.
 
-    A user dictionary is read anew at each call: to count many texts use `count_words`.
+        >>> Segmenter().cut("他来到了网易杭研大厦")
+        ['他', '来到', '了', '网易', '杭研', '大厦']
+
+    Args:
+        options: With or without Markov model, and a user dictionary.
+    Raises:
+        DataError: the user dictionary cannot be used; names file and line.
     """
-    return _core.cut_words(text, options.hmm, options.user_dict)
+
+    def __init__(self, options: WordOptions = WordOptions()) -> None:
+        self._core, self._hmm = _core.Segmenter(options.user_dict), options.hmm
+
+    def cut(self, text: str) -> list[str]:
+        """The words of a text in order, as of `jieba.lcut`; joined they are the text."""
+        return self._core.cut(text, self._hmm)
 
 
 def count_words_files(
@@ -129,12 +141,16 @@ def count_words_files(
     return WordReport(**finished.report)
 
 
-def _options_json(options: WordOptions) -> str:
-    return json.dumps(to_json(asdict(options)))
+def text_columns(data: Any, names: Sequence[str] = ()) -> list[pa.ChunkedArray]:
+    """The text of anything that speaks Arrow, without a copy.
 
-
-def _text_columns(data: Any, names: Sequence[str]) -> list[pa.ChunkedArray]:
-    """The columns of a table, or the one column that `data` is."""
+    Args:
+        data: A table, a column or a list of strings.
+        names: Columns of a table; none: every text column but `source`.
+    Raises:
+        TypeError: `data` is something else.
+        ValueError: a column is missing.
+    """
     if isinstance(data, (list, tuple)):
         return [pa.chunked_array([pa.array(data, pa.string())])]
     table = _as_table(data)
@@ -149,6 +165,10 @@ def _text_columns(data: Any, names: Sequence[str]) -> list[pa.ChunkedArray]:
     return [table.column(name) for name in names]
 
 
+def _options_json(options: WordOptions) -> str:
+    return json.dumps(to_json(asdict(options)))
+
+
 def _as_table(data: Any) -> pa.Table | None:
     """`data` as a table without a copy; None if it is a single column."""
     if isinstance(data, (pa.Table, pa.RecordBatch)):
@@ -158,7 +178,9 @@ def _as_table(data: Any) -> pa.Table | None:
     if not hasattr(data, "__arrow_c_stream__"):
         if hasattr(data, "__arrow_c_array__"):
             return None
-        raise TypeError(f"expected a table or column that speaks Arrow, or a list of strings, got {type(data).__name__}")
+        raise TypeError(
+            f"expected a table or column that speaks Arrow, or a list of strings, got {type(data).__name__}"
+        )
     try:
         return pa.table(data)
     except (TypeError, ValueError):

@@ -97,7 +97,7 @@ from small import TINY
 from smolchat_fast.stream import StreamOptions
 from smolchat_fast.train import TrainOptions, pretrain_files
 stream = StreamOptions(batch_rows=16)
-options = TrainOptions(steps=400, lr=0.02, dropout=0.1, save_every=7, log_every=1, stream=stream)
+options = TrainOptions(steps=240, lr=0.02, dropout=0.1, save_every=7, log_every=1, stream=stream)
 rows, tokenizer, out = map(Path, sys.argv[1:])
 try:
     pretrain_files([rows], out, options, tokenizer=tokenizer, model=TINY, threads=1)
@@ -128,7 +128,7 @@ def wait_for_steps(process: subprocess.Popen[str], out: Path, more: int) -> None
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_and_stopped_ends_in_the_same_weights(rows, tokenizer, tmp_path):
-    """Twice `kill -9`, once Ctrl+C, once SIGTERM, at moments of the machine's choice."""
+    """By `kill -9`, Ctrl+C and SIGTERM, at moments of the machine's choice."""
     whole, out = tmp_path / "whole", tmp_path / "run"
     assert start(rows, tokenizer, whole).wait(300) == 0
 
@@ -136,7 +136,6 @@ def test_a_process_that_is_killed_and_stopped_ends_in_the_same_weights(rows, tok
     for number, steps in (
         (signal.SIGKILL, 30),
         (signal.SIGINT, 40),
-        (signal.SIGKILL, 25),
         (signal.SIGTERM, 50),
     ):
         process = start(rows, tokenizer, out)

@@ -154,6 +154,20 @@ def test_a_stopped_run_goes_on_to_the_same_weights(number, options, tokenizer, t
     assert resumed.state.target_tokens == undisturbed.state.target_tokens
 
 
+def test_a_run_that_was_stopped_before_its_first_step_goes_on(tokenizer, tmp_path):
+    stream = StoppingStream([random_batch(seed) for seed in range(5)])
+    stream.signal_at = 0
+    stopped = make_run(tmp_path / "run", tokenizer, TrainOptions(steps=3), stream)
+    assert not stopped.train()
+    assert stopped.state.step == 0
+    resumed, undisturbed = (
+        make_run(tmp_path / name, tokenizer, TrainOptions(steps=3)) for name in ("run", "whole")
+    )
+    assert resumed.train()
+    assert undisturbed.train()
+    assert same(weights(resumed), weights(undisturbed))
+
+
 def test_a_second_ctrl_c_ends_at_once(tokenizer, tmp_path):
     stream = StoppingStream([random_batch(seed) for seed in range(5)])
     stream.times = 2

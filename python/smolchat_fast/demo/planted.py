@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 CHANGED = ("html", "width", "control", "repeated_marks", "spaces", "template")
 REMOVED = ("broken_row", "empty_field")
 TWINS = ("exact_duplicate", "near_duplicate")
+"""Counted together: a near-duplicate that differs in punctuation alone is the same text to dedup."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,16 @@ def check_planted(out: Path, bad_rows: Mapping[str, Mapping[str, int]]) -> list[
     Returns:
         A line for each set and kind that was planted.
     """
-    planted = json.loads((out / "raw" / "planted.json").read_text("utf-8"))["rows"]
+    planted = json.loads((out / "corpus" / "planted.json").read_text("utf-8"))["rows"]
     lines = []
     for name, rows in _by_set(planted).items():
-        kinds = Counter(row["kind"] for row in rows)
+        kinds = Counter("duplicate" if row["kind"] in TWINS else row["kind"] for row in rows)
         bad = Counter(bad_rows[name])
         found = {"empty_field": bad["empty field"], "broken_row": bad.total() - bad["empty field"]}
         found |= _restored(rows, out / "data" / name / "clean.parquet")
-        found |= _twins(out / "data" / name / "duplicates.parquet")
-        lines += [Planted(name, kind, kinds[kind], found[kind]) for kind in (*CHANGED, *REMOVED, *TWINS) if kinds[kind]]
+        found["duplicate"] = pq.read_metadata(out / "data" / name / "duplicates.parquet").num_rows
+        order = (*CHANGED, *REMOVED, "duplicate")
+        lines += [Planted(name, kind, kinds[kind], found[kind]) for kind in order if kinds[kind]]
     return lines
 
 
@@ -66,8 +68,3 @@ def _restored(rows: Iterable[Mapping[str, Any]], cleaned: Path) -> Counter[str]:
     dirty = (row for row in rows if row["kind"] in CHANGED)
     return Counter(row["kind"] for row in dirty if (row["clean_prompt"], row["clean_response"]) in there)
 
-
-def _twins(removed: Path) -> dict[str, int]:
-    similarity = pq.read_table(removed, columns=["similarity"])["similarity"].to_pylist()
-    exact = sum(value == 1.0 for value in similarity)
-    return {"exact_duplicate": exact, "near_duplicate": len(similarity) - exact}

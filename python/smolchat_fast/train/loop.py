@@ -42,8 +42,8 @@ IGNORED = -100
 class BatchSource(Protocol):
     """What the loop asks of a stream."""
 
-    rows: int
-
+    @property
+    def rows(self) -> int: ...
     def __iter__(self) -> Iterator[Batch]: ...
     def __next__(self) -> Batch: ...
     def state_dict(self) -> dict[str, Any]: ...
@@ -205,9 +205,10 @@ class Run:
         return gather_object([states])
 
     def _restore(self) -> None:
-        """Everything but the weights, which the model already has."""
+        """Go on from the newest checkpoint, whose weights the model already has."""
         latest = self.checkpoints.latest()
         if latest is None:
+            self.state.stream = self.batches.state_dict()
             return
         self.state, tensors = read_checkpoint(latest)
         self.optimizer.load_state_dict(tensors["optimizer"])

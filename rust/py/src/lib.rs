@@ -12,6 +12,7 @@ mod options;
 mod sources;
 mod split;
 mod stream;
+mod tokenizer;
 mod words;
 
 use pyo3::prelude::*;
@@ -34,7 +35,9 @@ mod _core {
     #[pymodule_export]
     use super::stream::Stream;
     #[pymodule_export]
-    use super::words::{count_words, count_words_files, cut_words, merge_word_counts};
+    use super::tokenizer::{build_tokenizer_from_files, build_tokenizer_from_texts, build_tokenizer_from_words};
+    #[pymodule_export]
+    use super::words::{Segmenter, count_words, count_words_files, merge_word_counts};
 }
 
 /// Version of the compiled core.
@@ -52,6 +55,7 @@ fn default_options(name: &str) -> PyResult<String> {
         "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
         "StreamOptions" => options::to_json(&core::stream::StreamOptions::default()),
+        "TokenizerOptions" => options::to_json(&core::tokenizer::TokenizerOptions::default()),
         "WordOptions" => options::to_json(&core::words::WordOptions::default()),
         _ => Err(PyValueError::new_err(format!("no options struct is called {name:?}"))),
     }

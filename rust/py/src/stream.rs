@@ -23,19 +23,18 @@ type Arrays<'py> = (Matrix<'py>, Matrix<'py>, Matrix<'py>, Bound<'py, PyArray1<i
 #[pymethods]
 impl Stream {
     #[new]
-    #[pyo3(signature = (paths, tokenizer, options, *, rank=0, world=1, epochs=None, threads=None))]
+    #[pyo3(signature = (paths, tokenizer, options, *, share=(0, 1), epochs=None, threads=None))]
     fn new(
         py: Python<'_>,
         paths: Vec<PathBuf>,
         tokenizer: PathBuf,
         options: Options<StreamOptions>,
-        rank: usize,
-        world: usize,
+        share: (usize, usize),
         epochs: Option<u64>,
         threads: Option<usize>,
     ) -> PyResult<Self> {
-        let open =
-            || stream::Stream::open(&paths, &tokenizer, options.0, Share { rank, world }, epochs, threads);
+        let share = Share { rank: share.0, world: share.1 };
+        let open = || stream::Stream::open(&paths, &tokenizer, options.0, share, epochs, threads);
         py.detach(open).map(Self).map_err(to_python)
     }
 
@@ -58,7 +57,8 @@ impl Stream {
     }
 
     fn load_state(&mut self, py: Python<'_>, state: &str) -> PyResult<()> {
-        let state = serde_json::from_str(state).map_err(|error| PyValueError::new_err(format!("state: {error}")))?;
+        let state =
+            serde_json::from_str(state).map_err(|error| PyValueError::new_err(format!("state: {error}")))?;
         py.detach(|| self.0.load_state(&state)).map_err(to_python)
     }
 }

@@ -1,6 +1,7 @@
 //! See `smolchat_fast.words`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3_arrow::PyTable;
@@ -45,11 +46,22 @@ pub fn merge_word_counts<'py>(py: Python<'py>, tables: Vec<PyTable>) -> PyResult
     to_table(py, &py.detach(|| words::merge(tables)))
 }
 
-#[pyfunction]
-#[pyo3(signature = (text, hmm, user_dict=None))]
-pub fn cut_words(text: &str, hmm: bool, user_dict: Option<PathBuf>) -> PyResult<Vec<&str>> {
-    let options = WordOptions { user_dict, ..WordOptions::default() };
-    Ok(options.segmenter().map_err(to_python)?.cut(text, hmm))
+/// The dictionary, loaded once for many texts.
+#[pyclass(frozen)]
+pub struct Segmenter(Arc<words::Segmenter>);
+
+#[pymethods]
+impl Segmenter {
+    #[new]
+    #[pyo3(signature = (user_dict=None))]
+    fn new(user_dict: Option<PathBuf>) -> PyResult<Self> {
+        let options = WordOptions { user_dict, ..WordOptions::default() };
+        options.segmenter().map(Self).map_err(to_python)
+    }
+
+    fn cut<'a>(&self, text: &'a str, hmm: bool) -> Vec<&'a str> {
+        self.0.cut(text, hmm)
+    }
 }
 
 fn to_table<'py>(py: Python<'py>, counts: &WordCounts) -> PyResult<Bound<'py, PyAny>> {

@@ -208,6 +208,10 @@ fn line_kind(line: &str) -> LineKind {
     {
         return LineKind::Comment;
     }
+    // Most lines: Chinese, with nothing that could set the Chinese apart from code.
+    if !trimmed.contains(['"', '\'', '#', '/']) && trimmed.chars().any(is_han) {
+        return LineKind::Prose;
+    }
     let bare = without_strings_and_comments(trimmed);
     if bare.chars().any(is_han) || trimmed.starts_with('<') {
         return LineKind::Prose;

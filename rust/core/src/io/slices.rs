@@ -65,7 +65,8 @@ impl Slices {
         let mut next_row = 0;
         for path in paths {
             let file = File::open(path).map_err(Error::io(path))?;
-            let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(Error::parquet(path))?;
+            let metadata =
+                ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(Error::parquet(path))?;
             require_text(path, &metadata, columns)?;
             let (file, first_row) = (found.files.len(), next_row);
             for (group, about) in metadata.metadata().row_groups().iter().enumerate() {
@@ -130,7 +131,10 @@ impl Slices {
         }
         if next_row != end {
             let missing = end - next_row.min(end);
-            return Err(Error::file(path, format!("damaged ({missing} rows of row group {} are missing)", slice.group)));
+            return Err(Error::file(
+                path,
+                format!("damaged ({missing} rows of row group {} are missing)", slice.group),
+            ));
         }
         Ok(batches)
     }

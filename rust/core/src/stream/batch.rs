@@ -40,7 +40,8 @@ impl Batch {
         options: &StreamOptions,
     ) -> Self {
         let longest = |of: fn(&EncodedRow) -> usize| options.padded(rows.clone().map(of).max().unwrap_or(0));
-        let (source_tokens, target_tokens) = (longest(|row| row.source.len()), longest(|row| row.target.len()));
+        let (source_tokens, target_tokens) =
+            (longest(|row| row.source.len()), longest(|row| row.target.len()));
         let mut batch = Self {
             input_ids: Vec::with_capacity(rows.len() * source_tokens),
             attention_mask: Vec::with_capacity(rows.len() * source_tokens),

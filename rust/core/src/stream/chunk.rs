@@ -130,8 +130,10 @@ impl<'a> Preparer<'a> {
         let rows: Vec<Result<EncodedRow>> = self.job.run(|| range.into_par_iter().map(encode).collect());
         let rows = rows.into_iter().collect::<Result<Vec<_>>>()?;
         let padded = |ids: &[u32]| options.padded(ids.len()).min(usize::from(u16::MAX)) as u16;
-        let lengths: Vec<Lengths> =
-            rows.iter().map(|row| Lengths { source: padded(&row.source), target: padded(&row.target) }).collect();
+        let lengths: Vec<Lengths> = rows
+            .iter()
+            .map(|row| Lengths { source: padded(&row.source), target: padded(&row.target) })
+            .collect();
         let mut packing = self.job.run(|| pack(&lengths, options.limit()));
         let key = [options.seed, id.epoch, id.window as u64, id.chunk as u64];
         Shuffler::new(&key).shuffle(&mut packing.batches);
@@ -146,5 +148,7 @@ fn fingerprint(tokenizer: &Path) -> Result<u64> {
 
 fn no_such_place(id: ChunkId) -> Error {
     let ChunkId { epoch, window, chunk } = id;
-    Error::Data(format!("the state names epoch {epoch}, window {window}, chunk {chunk}, which these rows do not have"))
+    Error::Data(format!(
+        "the state names epoch {epoch}, window {window}, chunk {chunk}, which these rows do not have"
+    ))
 }

@@ -29,7 +29,12 @@ pub enum Fed {
 
 impl Feed {
     /// Starts to prepare the chunks from `first` on, up to the end of `epochs` (none: for ever).
-    pub fn start(source: Arc<Source>, first: ChunkId, epochs: Option<u64>, threads: Option<usize>) -> Result<Self> {
+    pub fn start(
+        source: Arc<Source>,
+        first: ChunkId,
+        epochs: Option<u64>,
+        threads: Option<usize>,
+    ) -> Result<Self> {
         let job = Job::new(threads)?;
         // Nothing is stored in the channel: one chunk waits in the hands of the worker.
         let (sender, chunks) = bounded(0);
@@ -64,7 +69,13 @@ impl Drop for Feed {
     }
 }
 
-fn send_chunks(source: &Source, first: ChunkId, epochs: Option<u64>, job: &Job, chunks: &Sender<Result<Chunk>>) {
+fn send_chunks(
+    source: &Source,
+    first: ChunkId,
+    epochs: Option<u64>,
+    job: &Job,
+    chunks: &Sender<Result<Chunk>>,
+) {
     let mut preparer = Preparer::new(source, job);
     let mut at = first;
     while epochs.is_none_or(|epochs| at.epoch < epochs) {

@@ -181,7 +181,9 @@ impl Stream {
         while self.chunk.as_ref().is_none_or(|chunk| self.passed >= chunk.len()) {
             let feed = match &mut self.feed {
                 Some(feed) => feed,
-                none => none.insert(Feed::start(self.source.clone(), self.place.at, self.epochs, self.threads)?),
+                none => {
+                    none.insert(Feed::start(self.source.clone(), self.place.at, self.epochs, self.threads)?)
+                }
             };
             match feed.next_within(patience)? {
                 Fed::Waiting => return Ok(Reached::Waiting),

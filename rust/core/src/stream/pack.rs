@@ -44,11 +44,15 @@ pub struct Packing {
 pub fn pack(rows: &[Lengths], limit: Limit) -> Packing {
     let candidates: Vec<(bool, usize)> =
         [false, true].into_iter().flat_map(|by_target| STRATA_DIVISORS.map(|d| (by_target, d))).collect();
-    let packings = candidates.into_par_iter().map(|(by_target, divisor)| {
-        cut(rows, path(rows, by_target, &strata(divisor)), limit)
-    });
+    let packings = candidates
+        .into_par_iter()
+        .map(|(by_target, divisor)| cut(rows, path(rows, by_target, &strata(divisor)), limit));
     // `min_by_key` takes the first of equals, so the choice does not depend on the threads.
-    packings.enumerate().min_by_key(|(i, packing)| (packing.padded_tokens, *i)).map(|(_, best)| best).unwrap_or_default()
+    packings
+        .enumerate()
+        .min_by_key(|(i, packing)| (packing.padded_tokens, *i))
+        .map(|(_, best)| best)
+        .unwrap_or_default()
 }
 
 /// The stratum of each length, for strata as wide as (length + offset) / divisor.
@@ -111,7 +115,10 @@ mod tests {
     use super::*;
 
     fn rows() -> impl Strategy<Value = Vec<Lengths>> {
-        prop::collection::vec((1u16..50, 1u16..50).prop_map(|(source, target)| Lengths { source, target }), 0..300)
+        prop::collection::vec(
+            (1u16..50, 1u16..50).prop_map(|(source, target)| Lengths { source, target }),
+            0..300,
+        )
     }
 
     proptest! {
@@ -143,7 +150,9 @@ mod tests {
             let uniform = (xxhash_rust::xxh3::xxh3_64(&row.to_le_bytes()) >> 11) as f64 / (1u64 << 53) as f64;
             (1.0 - mean * (1.0 - uniform).ln()).min(320.0) as u16
         };
-        (0..rows).map(|row| Lengths { source: length(2 * row, 50.0), target: length(2 * row + 1, 90.0) }).collect()
+        (0..rows)
+            .map(|row| Lengths { source: length(2 * row, 50.0), target: length(2 * row + 1, 90.0) })
+            .collect()
     }
 
     #[test]

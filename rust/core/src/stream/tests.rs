@@ -22,21 +22,32 @@ impl Corpus {
     fn write(files: &[Vec<usize>]) -> Self {
         let folder = tempfile::tempdir().expect("temp folder");
         let mut next = 0;
-        let files = files.iter().enumerate().map(|(number, groups)| {
-            let path = folder.path().join(format!("{number}.parquet"));
-            let groups: Vec<RecordBatch> = groups.iter().map(|&rows| {
-                next += rows;
-                batch((next - rows..next).map(|row| Some(source(row))).collect(), (next - rows..next).map(target).collect())
-            }).collect();
-            write(&path, &groups);
-            path
-        }).collect();
+        let files = files
+            .iter()
+            .enumerate()
+            .map(|(number, groups)| {
+                let path = folder.path().join(format!("{number}.parquet"));
+                let groups: Vec<RecordBatch> = groups
+                    .iter()
+                    .map(|&rows| {
+                        next += rows;
+                        batch(
+                            (next - rows..next).map(|row| Some(source(row))).collect(),
+                            (next - rows..next).map(target).collect(),
+                        )
+                    })
+                    .collect();
+                write(&path, &groups);
+                path
+            })
+            .collect();
         write_tokenizer(folder.path());
         Self { folder, files }
     }
 
     fn open(&self, options: &StreamOptions, share: Share, epochs: u64, threads: usize) -> Stream {
-        Stream::open(&self.files, self.folder.path(), options.clone(), share, Some(epochs), Some(threads)).expect("opens")
+        Stream::open(&self.files, self.folder.path(), options.clone(), share, Some(epochs), Some(threads))
+            .expect("opens")
     }
 
     fn batches(&self, options: &StreamOptions, epochs: u64) -> Vec<Batch> {
@@ -76,12 +87,23 @@ fn write(path: &Path, groups: &[RecordBatch]) {
 fn write_tokenizer(folder: &Path) {
     let specials = crate::tokenizer::SPECIALS;
     let letters = (b'0'..=b'9').chain(b'a'..=b'z').map(|byte| char::from(byte).to_string());
-    let vocab: serde_json::Map<_, _> =
-        specials.iter().map(ToString::to_string).chain(letters).enumerate().map(|(id, token)| (token, json!(id))).collect();
-    let added: Vec<_> = specials.iter().enumerate().map(|(id, token)| json!({
-        "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
-        "normalized": false, "special": true,
-    })).collect();
+    let vocab: serde_json::Map<_, _> = specials
+        .iter()
+        .map(ToString::to_string)
+        .chain(letters)
+        .enumerate()
+        .map(|(id, token)| (token, json!(id)))
+        .collect();
+    let added: Vec<_> = specials
+        .iter()
+        .enumerate()
+        .map(|(id, token)| {
+            json!({
+                "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true,
+            })
+        })
+        .collect();
     let tokenizer = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": added, "normalizer": null,
         "pre_tokenizer": null, "post_processor": null, "decoder": null,
@@ -92,13 +114,20 @@ fn write_tokenizer(folder: &Path) {
 }
 
 fn small_options() -> impl Strategy<Value = StreamOptions> {
-    (1usize..200, 1usize..12, prop_oneof![Just(0), 1usize..20], 64usize..300, 1usize..9, any::<u64>()).prop_map(
-        |(shuffle_rows, bucket_batches, batch_rows, batch_tokens, pad_multiple, seed)| StreamOptions {
-            shuffle_rows, bucket_batches, batch_rows, batch_tokens, pad_multiple, seed,
-            max_source: 24, max_target: 24,
-            ..StreamOptions::default()
-        },
-    )
+    (1usize..200, 1usize..12, prop_oneof![Just(0), 1usize..20], 64usize..300, 1usize..9, any::<u64>())
+        .prop_map(|(shuffle_rows, bucket_batches, batch_rows, batch_tokens, pad_multiple, seed)| {
+            StreamOptions {
+                shuffle_rows,
+                bucket_batches,
+                batch_rows,
+                batch_tokens,
+                pad_multiple,
+                seed,
+                max_source: 24,
+                max_target: 24,
+                ..StreamOptions::default()
+            }
+        })
 }
 
 fn files() -> impl Strategy<Value = Vec<Vec<usize>>> {
@@ -253,8 +282,12 @@ fn damage_inside_a_file_is_named() {
 #[test]
 fn a_missing_column_is_named_with_the_columns_there_are() {
     let corpus = Corpus::write(&[vec![3]]);
-    let message = problem(&corpus, StreamOptions { target_column: "answer".into(), ..StreamOptions::default() });
-    assert!(message.ends_with("column \"answer\" not found (columns: prompt, response); name another one"), "{message}");
+    let message =
+        problem(&corpus, StreamOptions { target_column: "answer".into(), ..StreamOptions::default() });
+    assert!(
+        message.ends_with("column \"answer\" not found (columns: prompt, response); name another one"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -267,7 +300,8 @@ fn files_without_rows_are_refused() {
 fn a_state_of_other_options_or_rows_is_refused_with_what_differs() {
     let corpus = Corpus::write(&[vec![30]]);
     let state = corpus.open(&StreamOptions::default(), Share::WHOLE, 1, 1).state();
-    let mut other = corpus.open(&StreamOptions { batch_tokens: 4_096, ..StreamOptions::default() }, Share::WHOLE, 1, 1);
+    let mut other =
+        corpus.open(&StreamOptions { batch_tokens: 4_096, ..StreamOptions::default() }, Share::WHOLE, 1, 1);
     let message = other.load_state(&state).expect_err("other options").to_string();
     assert!(message.contains("differs in: batch_tokens (8192 -> 4096);"), "{message}");
     let mut other = Corpus::write(&[vec![31]]).open(&StreamOptions::default(), Share::WHOLE, 1, 1);
@@ -290,6 +324,10 @@ fn a_dropped_stream_ends_its_threads_while_one_waits_to_hand_over() {
 fn the_last_round_is_filled_up_with_batches_that_teach_nothing() {
     let corpus = Corpus::write(&[vec![30]]);
     let options = StreamOptions { batch_rows: 10, pad_multiple: 2, ..StreamOptions::default() };
-    let last = corpus.open(&options, Share { rank: 1, world: 2 }, 1, 1).last().expect("two rounds").expect("streams");
+    let last = corpus
+        .open(&options, Share { rank: 1, world: 2 }, 1, 1)
+        .last()
+        .expect("two rounds")
+        .expect("streams");
     assert_eq!((last.rows, last.input_ids, last.labels), (vec![NO_ROW], vec![1, 0], vec![IGNORED, IGNORED]));
 }

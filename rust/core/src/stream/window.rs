@@ -96,7 +96,11 @@ impl Shuffle {
     #[must_use]
     pub fn windows(&self, epoch: u64) -> Vec<Vec<usize>> {
         let slice_rows: Vec<usize> = self.slices.slices().iter().map(|slice| slice.rows()).collect();
-        order::windows(&slice_rows, self.options.shuffle_rows, &mut Shuffler::new(&[self.options.seed, epoch]))
+        order::windows(
+            &slice_rows,
+            self.options.shuffle_rows,
+            &mut Shuffler::new(&[self.options.seed, epoch]),
+        )
     }
 
     /// Reads the window `number` of `epoch` on the threads of the job and permutes its rows.
@@ -104,7 +108,8 @@ impl Shuffle {
     /// # Errors
     /// [`Error::File`] or [`Error::Io`] with the path, [`Error::Record`] naming the row of a null.
     pub fn read(&self, epoch: u64, number: usize, slices: &[usize], job: &Job) -> Result<Window> {
-        let read: Vec<Result<Vec<Part>>> = job.run(|| slices.par_iter().map(|&i| self.read_slice(i, job)).collect());
+        let read: Vec<Result<Vec<Part>>> =
+            job.run(|| slices.par_iter().map(|&i| self.read_slice(i, job)).collect());
         let mut parts = Vec::new();
         for slice in read {
             parts.append(&mut slice?);

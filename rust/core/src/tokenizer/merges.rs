@@ -74,25 +74,24 @@ impl MergeList {
 
     /// Adds what the word still needs, from its left end on, if that is at most `room` merges.
     fn reach(&mut self, word: &str, room: usize) {
-        let tokens = self.encode(word);
+        let mut tokens = self.encode(word);
         if tokens.len() > room + 1 {
             return;
         }
-        let mut tokens = tokens.into_iter();
-        let Some(mut made) = tokens.next() else { return };
-        for next in tokens {
-            made = self.add(made, next);
+        // In a word that repeats itself one merge may act twice, so it is cut anew each time.
+        while let [left, right, ..] = tokens[..] {
+            self.add(left, right);
+            tokens = self.encode(word);
         }
     }
 
-    fn add(&mut self, left: u32, right: u32) -> u32 {
+    fn add(&mut self, left: u32, right: u32) {
         let made = self.pieces.len() as u32;
         let mut piece = self.pieces[left as usize].clone();
         piece.push_str(&self.pieces[right as usize]);
         self.pieces.push(piece);
         self.merges.insert((left, right), Merge { rank: self.order.len() as u32, made });
         self.order.push((left, right));
-        made
     }
 
     /// The tokens that the list so far makes of a word: always the earliest merge, leftmost first.

@@ -359,3 +359,41 @@ impl Fields<'_> {
         format!("no known columns among the fields {}; {advice}", self.names.join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(names: &[&str], shape: Shape) -> Result<Columns, String> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        Columns::find(&names, &SourceOptions { shape, ..Default::default() })
+    }
+
+    #[test]
+    fn the_other_answer_of_a_preference_may_be_missing() {
+        let columns = find(&["prompt", "chosen"], Shape::Auto).expect("is preference data");
+        assert_eq!(columns.names(), ["prompt", "chosen", "source"]);
+        let columns = find(&["instruction", "input", "output"], Shape::Preference).expect("may be made so");
+        assert_eq!((columns.names(), columns.wanted.len()), (&["prompt", "chosen", "source"][..], 3));
+    }
+
+    #[test]
+    fn a_file_without_known_columns_is_refused_with_advice() {
+        let problem = find(&["a1", "b1"], Shape::Pairs).expect_err("unknown");
+        assert_eq!(
+            problem,
+            "no known columns among the fields a1, b1; name them with prompt_columns and response_column"
+        );
+    }
+
+    #[test]
+    fn an_instruction_is_needed_but_its_input_is_not() {
+        let columns = find(&["instruction", "input", "output"], Shape::Auto).expect("is a pair");
+        let row = |instruction, input| {
+            columns.row(vec![instruction, input, Value::Text("答".into())], &SourceOptions::default(), false)
+        };
+        let text = |text: &'static str| Value::Text(text.into());
+        assert_eq!(row(text("问"), Value::Missing).map(|row| row[0].clone().into_owned()), Ok("问".to_owned()));
+        assert_eq!(row(Value::Missing, text("问")), Err((Reason::MissingField, "instruction".into())));
+    }
+}

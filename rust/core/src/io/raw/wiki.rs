@@ -25,10 +25,8 @@ impl<'a> Article<'a> {
 /// The text of an article without the title that WikiExtractor repeats as its first line.
 pub fn body<'a>(title: &str, text: &'a str) -> &'a str {
     let text = text.trim();
-    match text.split_once('\n') {
-        Some((first, rest)) if first.trim() == title.trim() => rest.trim(),
-        _ => text,
-    }
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    if first.trim() == title.trim() { rest.trim() } else { text }
 }
 
 /// A question about an article; the same title always asks the same.
@@ -42,5 +40,8 @@ pub fn question(title: &str, options: &SourceOptions) -> String {
 
 /// The beginning of an article that fits an answer.
 pub fn answer<'a>(title: &str, text: &'a str, options: &SourceOptions) -> Result<&'a str, Reason> {
-    cut_at_sentence(body(title, text), options.wiki_max_chars).ok_or(Reason::NoSentenceEnd)
+    match body(title, text) {
+        "" => Err(Reason::EmptyField),
+        body => cut_at_sentence(body, options.wiki_max_chars).ok_or(Reason::NoSentenceEnd),
+    }
 }
