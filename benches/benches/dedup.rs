@@ -42,9 +42,11 @@ fn step_verify(bencher: Bencher, name: &str) {
     let (corpus, options, job) = (corpus(name, BYTES), DedupOptions::default(), job(1));
     let found = signatures(&corpus.rows.as_slice(), &options, &job).expect("runs");
     let found = candidates(&found, 0, &job).expect("runs");
-    bencher.counter(BytesCount::new(corpus.bytes())).with_inputs(|| found.clone()).bench_local_values(|found| {
-        let mut verifier = Verifier::new(&options);
-        verifier.extend(&corpus.rows.as_slice(), found.rows(), &job).expect("runs");
-        groups(found, &verifier, &job).expect("runs")
-    });
+    bencher.counter(BytesCount::new(corpus.bytes())).with_inputs(|| found.clone()).bench_local_values(
+        |found| {
+            let mut verifier = Verifier::new(&options);
+            verifier.extend(&corpus.rows.as_slice(), found.rows(), &job).expect("runs");
+            groups(found, &verifier, &job).expect("runs")
+        },
+    );
 }

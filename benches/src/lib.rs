@@ -40,7 +40,8 @@ impl Corpus {
             let parts = || rows.iter().map(|row| row.split_once('\n').unwrap_or((row, "")));
             let prompts: StringArray = parts().map(|(prompt, _)| Some(prompt)).collect();
             let responses: StringArray = parts().map(|(_, response)| Some(response)).collect();
-            let columns: [(&str, ArrayRef); 2] = [("prompt", Arc::new(prompts)), ("response", Arc::new(responses))];
+            let columns: [(&str, ArrayRef); 2] =
+                [("prompt", Arc::new(prompts)), ("response", Arc::new(responses))];
             RecordBatch::try_from_iter(columns).expect("two columns of one length")
         };
         self.rows.chunks(BATCH_ROWS).map(batch).collect()
@@ -97,8 +98,15 @@ pub fn web_pages(rows: usize, seed: u64) -> Corpus {
                 text.push_str(&writer.sentence('。'));
             }
             match writer.rng.u8(0..4) {
-                0 => text.push_str(&format!("&nbsp;<a href=\"https://example.com/{}\">更多</a>", writer.rng.u32(..))),
-                1 => text.push_str(&format!("　２０{}年 ，浏览：{} 次！！！", writer.rng.u8(10..30), writer.rng.u16(..))),
+                0 => text.push_str(&format!(
+                    "&nbsp;<a href=\"https://example.com/{}\">更多</a>",
+                    writer.rng.u32(..)
+                )),
+                1 => text.push_str(&format!(
+                    "　２０{}年 ，浏览：{} 次！！！",
+                    writer.rng.u8(10..30),
+                    writer.rng.u16(..)
+                )),
                 _ => {}
             }
             text.push_str("</p>\n");

@@ -53,7 +53,11 @@ use crate::job::Job;
 /// # Errors
 /// [`crate::Error::Option`] if an option is out of range, [`crate::Error::Cancelled`] if the job was
 /// asked to stop.
-pub fn find_duplicates<T: AsRef<str> + Sync>(texts: &[T], options: &DedupOptions, job: &Job) -> Result<Groups> {
+pub fn find_duplicates<T: AsRef<str> + Sync>(
+    texts: &[T],
+    options: &DedupOptions,
+    job: &Job,
+) -> Result<Groups> {
     find_duplicates_against(&texts, &(&[] as &[&str]), options, job)
 }
 

@@ -121,8 +121,9 @@ impl Compared {
 
 /// The compared code of a character; 0 if it is left out.
 fn folded(c: char) -> u32 {
-    static FOLDED: LazyLock<Vec<u16>> =
-        LazyLock::new(|| (0..=u16::MAX).map(|code| char::from_u32(code.into()).map_or(LEFT_OUT, fold)).collect());
+    static FOLDED: LazyLock<Vec<u16>> = LazyLock::new(|| {
+        (0..=u16::MAX).map(|code| char::from_u32(code.into()).map_or(LEFT_OUT, fold)).collect()
+    });
     let code = c as u32;
     FOLDED.get(code as usize).map_or(code, |&folded| folded.into())
 }

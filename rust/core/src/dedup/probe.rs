@@ -39,7 +39,13 @@ impl Probe {
     }
 
     /// How many of its n-grams also occur in another text; none once it must be fewer than `needed`.
-    pub fn count_shared(&mut self, codes: &[u32], other: &[u32], ngram: usize, needed: usize) -> Option<usize> {
+    pub fn count_shared(
+        &mut self,
+        codes: &[u32],
+        other: &[u32],
+        ngram: usize,
+        needed: usize,
+    ) -> Option<usize> {
         let mut hashes = std::mem::take(&mut self.hashes);
         hash_shingles(other, ngram, &mut hashes, |_| {});
         self.turn += 1;
