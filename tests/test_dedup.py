@@ -120,6 +120,14 @@ def test_frames_are_taken_as_they_are():
     assert find_duplicates(frame["text"]).kept.to_pylist() == [0, 1]
 
 
+def test_a_dataset_is_taken_with_the_rows_that_were_chosen():
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_dict({"text": ["另一行", "一行文字", "另一行", "一行文字"]}).select(
+        [1, 2, 3]
+    )
+    assert deduplicate(rows).kept["text"].to_pylist() == ["一行文字", "另一行"]
+
+
 def test_no_rows_are_no_problem():
     assert find_duplicates([]).kept.to_pylist() == []
     assert deduplicate(pa.table({"text": pa.array([], pa.string())})).removed.num_rows == 0

@@ -214,13 +214,15 @@ def deduplicate_files(
 
 
 def as_table(data: Any) -> pa.Table:
-    """An Arrow table of any Arrow producer, without a copy; a column or strings become column `text`.
+    """An Arrow table of any Arrow producer, without a copy; a column or strings become the column `text`.
 
     Raises:
         TypeError: `data` is none of these.
     """
     if isinstance(data, (str, bytes)):
         raise TypeError("expected a sequence of strings or an Arrow column or table, got one string")
+    if hasattr(data, "with_format"):  # a Dataset of `datasets`, which may have rows chosen by an index
+        return data.with_format("arrow")[:]
     if hasattr(data, "__arrow_c_stream__"):
         try:
             return pa.table(data)
