@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smolchat_fast import DataError, StageError, _core
+from smolchat_fast import DataError, StageError
 from smolchat_fast.dedup import (
     DedupOptions,
     DedupReport,
@@ -23,9 +20,6 @@ from smolchat_fast.dedup import (
     deduplicate_files,
     find_duplicates,
 )
-
-DATA = Path(os.environ.get("SMOLCHAT_DATA", Path(__file__).parents[2] / "shared" / "data"))
-PLAIN = DedupOptions(normalize=False, distinct_numbers=False)
 
 texts = st.lists(st.text("今天气很好明下雨，3a ", max_size=20), max_size=30)
 
@@ -39,9 +33,16 @@ def jaccard(one: str, other: str, ngram: int) -> float:
 
 
 @settings(deadline=None, max_examples=60)
-@given(rows=texts, ngram=st.integers(1, 5), threshold=st.sampled_from([0.4, 0.7, 0.8, 1.0]), threads=st.sampled_from([1, 2, 3]))
+@given(
+    rows=texts,
+    ngram=st.integers(1, 5),
+    threshold=st.sampled_from([0.4, 0.7, 0.8, 1.0]),
+    threads=st.sampled_from([1, 2, 3]),
+)
 def test_every_row_is_kept_or_names_the_first_kept_row_like_it(rows, ngram, threshold, threads):
-    options = DedupOptions(ngram=ngram, threshold=threshold, hashes=1024, normalize=False, distinct_numbers=False)
+    options = DedupOptions(
+        ngram=ngram, threshold=threshold, hashes=1024, normalize=False, distinct_numbers=False
+    )
     found = find_duplicates(rows, options, threads=threads)
     kept: list[int] = []
     removed = []
@@ -63,7 +64,16 @@ def test_kept_rows_hold_no_duplicates_any_more(rows):
 
 
 def test_small_case_by_hand():
-    rows = ["北京是中国的首都。", "上海是中国最大的城市。", "北京是中国的首都", "北京是中国的首都吗？", "", "", "？", "！"]
+    rows = [
+        "北京是中国的首都。",
+        "上海是最大的城市。",
+        "北京是中国的首都",
+        "北京是中国的首都吗？",
+        "",
+        "",
+        "？",
+        "！",
+    ]
     found = find_duplicates(rows, DedupOptions(threshold=0.75))
     assert found.kept.type == pa.int64()
     assert found.kept.to_pylist() == [0, 1, 4, 6, 7]
@@ -85,22 +95,21 @@ def test_rows_like_a_row_of_against_go_and_name_it():
     parted = deduplicate(data, DedupOptions(columns=("prompt",)), against=against)
     assert parted.kept.to_pydict() == {"prompt": ["中国的首都是哪里", "一年有几个月"], "id": [7, 9]}
     assert parted.removed.to_pylist() == [
-        {"prompt": "水的化学式是什么", "id": 8, "row": 1, "kept_row": 1, "similarity": 1.0, "in_against": True}
+        {"prompt": "水的化学式是什么", "id": 8}
+        | {"row": 1, "kept_row": 1, "similarity": 1.0, "in_against": True}
     ]
 
 
 def test_usual_columns_are_compared_together():
-    data = pa.table({"prompt": ["你好", "你好", "你好"], "response": ["您好", "嗨", "您好"], "source": ["a", "b", "c"]})
-    assert deduplicate(data).kept["source"].to_pylist() == ["a", "b"]
+    data = pa.table({"prompt": ["你好", "你好", "你好"], "response": ["您好", "嗨", "您好"], "id": [1, 2, 3]})
+    assert deduplicate(data).kept["id"].to_pylist() == [1, 2]
 
 
-@pytest.mark.parametrize("type_", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize(
+    "type_", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+)
 def test_any_kind_of_text_column_is_taken_chunk_by_chunk(type_):
-    column = pa.chunked_array([["一行文字", "另一行"], [], ["一行文字"]], pa.string())
-    if not pa.types.is_dictionary(type_):
-        column = column.cast(type_)
-    else:
-        column = column.dictionary_encode()
+    column = pa.chunked_array([["一行文字", "另一行"], [], ["一行文字"]], pa.string()).cast(type_)
     assert find_duplicates(column).kept.to_pylist() == [0, 1]
 
 
@@ -108,7 +117,15 @@ def test_frames_are_taken_as_they_are():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"text": ["一行文字", "另一行", "一行文字"]})
     assert deduplicate(frame).kept["text"].to_pylist() == ["一行文字", "另一行"]
-    assert find_duplicates(frame["text"].to_list()).kept.to_pylist() == [0, 1]
+    assert find_duplicates(frame["text"]).kept.to_pylist() == [0, 1]
+
+
+def test_a_dataset_is_taken_with_the_rows_that_were_chosen():
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_dict({"text": ["另一行", "一行文字", "另一行", "一行文字"]}).select(
+        [1, 2, 3]
+    )
+    assert deduplicate(rows).kept["text"].to_pylist() == ["一行文字", "另一行"]
 
 
 def test_no_rows_are_no_problem():
@@ -121,11 +138,15 @@ def test_no_rows_are_no_problem():
     [
         (["一", None], {}, 'row 2: column "text" is null; drop such rows first'),
         (pa.table({"text": [1, 2]}), {}, 'column "text" is Int64, not text'),
-        (pa.table({"text": ["一"]}), {"columns": ("name",)}, 'column "name" not found (columns: text); name another one'),
+        (["一"], {"columns": ("name",)}, 'column "name" not found (columns: text); name another one'),
         (pa.table({"name": ["一"]}), {}, "option columns = (): name the columns to compare; there are name"),
         (["一"], {"threshold": 1.5}, "option threshold = 1.5: must be in (0, 1]"),
         (["一"], {"ngram": 0}, "option ngram = 0: must be in 1 to 64"),
-        (["一"], {"hashes": 8, "threshold": 0.2}, "option hashes = 8: misses duplicates at threshold 0.2; take at least 28"),
+        (
+            ["一"],
+            {"hashes": 8, "threshold": 0.2},
+            "option hashes = 8: misses duplicates at threshold 0.2; take at least 28",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named(data, options, message):
@@ -134,27 +155,22 @@ def test_what_cannot_be_used_is_named(data, options, message):
     assert str(error.value) == message
 
 
-def test_defaults_agree_with_the_core():
-    assert json.loads(json.dumps(asdict(DedupOptions()))) == json.loads(_core.default_options("DedupOptions"))
-
-
 def write(path: Path, **columns: list) -> Path:
     pq.write_table(pa.table(columns), path)
     return path
 
 
 def test_files_say_what_went_and_why(tmp_path):
-    first = write(tmp_path / "a.parquet", prompt=["一加一等于几", "天为什么是蓝的"], response=["二", "因为散射"])
-    second = write(tmp_path / "b.parquet", prompt=["天为什么是蓝的？", "考试题目在这里"], response=["因为散射。", "答案"])
-    exam = write(tmp_path / "exam.parquet", prompt=["考试题目在这里"], response=["答案"])
+    first = write(tmp_path / "a.parquet", text=["一加一等于几", "天为什么是蓝的"])
+    second = write(tmp_path / "b.parquet", text=["天为什么是蓝的？", "考试题目在这里"])
+    exam = write(tmp_path / "exam.parquet", text=["考试题目在这里"])
     out, removed = tmp_path / "kept.parquet", tmp_path / "removed.parquet"
     report = deduplicate_files([first, second], out, removed=removed, against=(exam,))
     assert report == DedupReport(rows_in=4, kept_rows=2, same_rows=2, similar_rows=0, against_rows=1)
-    assert pq.read_table(out).to_pydict() == {"prompt": ["一加一等于几", "天为什么是蓝的"], "response": ["二", "因为散射"]}
+    assert pq.read_table(out)["text"].to_pylist() == ["一加一等于几", "天为什么是蓝的"]
     gone = pq.read_table(removed).to_pylist()
     assert [(g["row"], g["kept_row"], g["in_against"]) for g in gone] == [(2, 1, False), (3, 0, True)]
-    again = deduplicate_files([first, second], out, removed=removed, against=(exam,))
-    assert again == report
+    assert deduplicate_files([first, second], out, removed=removed, against=(exam,)) == report
     with pytest.raises(StageError, match="threshold"):
         deduplicate_files([first, second], out, DedupOptions(threshold=0.9), removed=removed, against=(exam,))
 
@@ -166,10 +182,8 @@ def test_a_null_in_a_file_names_file_and_row_and_leaves_nothing(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.parquet"]
 
 
-def test_files_and_memory_give_the_same_rows(tmp_path):
-    path = DATA / "sft" / "baseline_zh_extra.parquet"
-    if not path.exists():
-        pytest.skip("no real data here")
+def test_files_and_memory_give_the_same_rows(tmp_path, shared_data):
+    path = shared_data / "sft" / "baseline_zh_extra.parquet"
     out = tmp_path / "kept.parquet"
     report = deduplicate_files([path], out, threads=2)
     parted = deduplicate(pq.read_table(path), threads=3)
@@ -177,19 +191,17 @@ def test_files_and_memory_give_the_same_rows(tmp_path):
     assert 0 < parted.removed.num_rows == report.rows_in - report.kept_rows
 
 
-def test_rows_that_differ_in_numbers_survive():
-    path = DATA / "sft" / "ape210k_math.parquet"
-    if not path.exists():
-        pytest.skip("no real data here")
-    table = pq.read_table(path)
+def test_rows_that_differ_in_numbers_survive(shared_data):
+    table = pq.read_table(shared_data / "sft" / "ape210k_math.parquet")
     parted = deduplicate(table)
     same = len(set(zip(table["prompt"].to_pylist(), table["response"].to_pylist(), strict=True)))
     assert parted.kept.num_rows > 0.995 * same
 
 
 def test_import_is_quick_and_needs_no_torch():
-    code = "import sys, smolchat_fast.dedup; print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"
-    shown = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=True)
-    assert "torch" not in shown.stdout
-    micros = [int(line.split("|")[1]) for line in shown.stderr.splitlines() if line.endswith("| smolchat_fast.dedup")]
-    assert micros[0] < 1_000_000
+    code = "import sys, smolchat_fast.dedup; print('torch' in sys.modules)"
+    python = [sys.executable, "-X", "importtime", "-c", code]
+    shown = subprocess.run(python, capture_output=True, text=True, check=True)
+    assert shown.stdout == "False\n"
+    whole = next(line for line in shown.stderr.splitlines() if line.endswith(" smolchat_fast.dedup"))
+    assert int(whole.split("|")[1]) < 1_000_000, "microseconds"

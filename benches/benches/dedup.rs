@@ -2,28 +2,19 @@
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use smolchat_benches::{Corpus, short_qa, web_pages};
+use smolchat_benches::{corpus, job};
 use smolchat_core::dedup::{DedupOptions, Verifier, candidates, find_duplicates, groups, signatures};
-use smolchat_core::job::Job;
 
 fn main() {
     divan::main();
 }
 
-fn corpus(name: &str) -> Corpus {
-    match name {
-        "short_qa" => short_qa(200_000, 1),
-        _ => web_pages(20_000, 1),
-    }
-}
-
-fn job(threads: usize) -> Job {
-    Job::new(Some(threads)).expect("threads")
-}
+/// 200,000 questions with answers, or 25,000 pages.
+const BYTES: usize = 87_000_000;
 
 #[divan::bench(args = [("short_qa", 1), ("short_qa", 2), ("web_pages", 1), ("web_pages", 2)], sample_count = 5)]
 fn whole(bencher: Bencher, (name, threads): (&str, usize)) {
-    let (corpus, options, job) = (corpus(name), DedupOptions::default(), job(threads));
+    let (corpus, options, job) = (corpus(name, BYTES), DedupOptions::default(), job(threads));
     bencher
         .counter(BytesCount::new(corpus.bytes()))
         .bench_local(|| find_duplicates(&corpus.rows, &options, &job).expect("runs"));
@@ -31,7 +22,7 @@ fn whole(bencher: Bencher, (name, threads): (&str, usize)) {
 
 #[divan::bench(args = ["short_qa", "web_pages"], sample_count = 5)]
 fn step_signatures(bencher: Bencher, name: &str) {
-    let (corpus, options, job) = (corpus(name), DedupOptions::default(), job(1));
+    let (corpus, options, job) = (corpus(name, BYTES), DedupOptions::default(), job(1));
     bencher
         .counter(BytesCount::new(corpus.bytes()))
         .bench_local(|| signatures(&corpus.rows.as_slice(), &options, &job).expect("runs"));
@@ -39,7 +30,7 @@ fn step_signatures(bencher: Bencher, name: &str) {
 
 #[divan::bench(args = ["short_qa", "web_pages"], sample_count = 5)]
 fn step_candidates(bencher: Bencher, name: &str) {
-    let (corpus, options, job) = (corpus(name), DedupOptions::default(), job(1));
+    let (corpus, options, job) = (corpus(name, BYTES), DedupOptions::default(), job(1));
     let found = signatures(&corpus.rows.as_slice(), &options, &job).expect("runs");
     bencher
         .counter(BytesCount::new(corpus.bytes()))
@@ -48,12 +39,14 @@ fn step_candidates(bencher: Bencher, name: &str) {
 
 #[divan::bench(args = ["short_qa", "web_pages"], sample_count = 5)]
 fn step_verify(bencher: Bencher, name: &str) {
-    let (corpus, options, job) = (corpus(name), DedupOptions::default(), job(1));
+    let (corpus, options, job) = (corpus(name, BYTES), DedupOptions::default(), job(1));
     let found = signatures(&corpus.rows.as_slice(), &options, &job).expect("runs");
     let found = candidates(&found, 0, &job).expect("runs");
-    bencher.counter(BytesCount::new(corpus.bytes())).with_inputs(|| found.clone()).bench_local_values(|found| {
-        let mut verifier = Verifier::new(&options);
-        verifier.extend(&corpus.rows.as_slice(), found.rows(), &job).expect("runs");
-        groups(found, &verifier, &job).expect("runs")
-    });
+    bencher.counter(BytesCount::new(corpus.bytes())).with_inputs(|| found.clone()).bench_local_values(
+        |found| {
+            let mut verifier = Verifier::new(&options);
+            verifier.extend(&corpus.rows.as_slice(), found.rows(), &job).expect("runs");
+            groups(found, &verifier, &job).expect("runs")
+        },
+    );
 }

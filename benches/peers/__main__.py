@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import argparse
 
-from . import dedup, words
+from . import dedup, stream, words
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benches.peers", description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="dedup|words", help="which runs; all by default")
+    parser.add_argument("what", nargs="*", metavar="dedup|stream|words", help="which runs; all by default")
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
-    parser.add_argument("--mb", type=float, default=20.0, help="megabytes of text for words (default: %(default)s)")
+    parser.add_argument(
+        "--stream-rows", type=int, default=50_000, help="rows for stream (default: %(default)s)"
+    )
+    parser.add_argument("--mb", type=float, default=20.0, help="megabytes for words (default: %(default)s)")
     chosen = parser.parse_args()
-    runs = {"dedup": lambda: dedup.run(chosen.rows), "words": lambda: words.run(chosen.mb)}
+    runs = {
+        "dedup": lambda: dedup.run(chosen.rows),
+        "stream": lambda: stream.run(chosen.stream_rows),
+        "words": lambda: words.run(chosen.mb),
+    }
     unknown = set(chosen.what) - set(runs)
     if unknown:
         parser.error(f"no run is called {', '.join(sorted(unknown))}")

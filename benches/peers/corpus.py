@@ -11,8 +11,6 @@ import pyarrow.parquet as pq
 
 DATA = Path(os.environ.get("SMOLCHAT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 MIN_CHARS, MAX_CHARS = 50, 400
-COPIES = 0.1
-"""Share of the rows that are near copies of another row."""
 
 
 def texts(rows: int, seed: int = 1) -> tuple[list[str], str]:
@@ -47,9 +45,9 @@ def made_up(rows: int, seed: int) -> list[str]:
 
 def with_near_copies(rows: int, seed: int = 1) -> tuple[list[str], str]:
     """Texts of which one in ten is a near copy of another: characters edited, clauses swapped, or exact."""
-    originals, origin = texts(int(rows * (1 - COPIES)), seed)
+    originals, origin = texts(rows * 9 // 10, seed)
     rng = random.Random(seed + 1)
-    copies = [_near_copy(rng.choice(originals), rng) for _ in range(round(len(originals) * COPIES / (1 - COPIES)))]
+    copies = [_near_copy(rng.choice(originals), rng) for _ in range(round(len(originals) / 9))]
     everything = originals + copies
     rng.shuffle(everything)
     return everything, origin

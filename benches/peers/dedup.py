@@ -112,7 +112,7 @@ def run(rows: int) -> str:
             ]
         )
     header = ["", "", "rows/s", "wall s", "CPU s", "peak MB", "recall", "precision", "wall", "CPU"]
-    title = f"dedup: {len(texts):,} rows, {size / 1e6:.1f} MB of {origin}; {len(truth.removed):,} rows to remove"
+    title = f"dedup: {len(texts):,} rows, {size / 1e6:.1f} MB of {origin}; {len(truth.removed):,} to remove"
     packages = ["smolchat-fast", "rensa", "datasketch"]
     return "\n".join([title, machine(packages), "", table(header, lines)])
 

@@ -94,8 +94,8 @@ def _candidates(sets: Sets, threshold: float) -> list[tuple[int, int]]:
         group = rows[start:end]
         one, other = np.triu_indices(len(group), 1)
         one, other = group[one], group[other]
-        small, large = np.minimum(sets.sizes[one], sets.sizes[other]), np.maximum(sets.sizes[one], sets.sizes[other])
-        near = small >= threshold * large
+        sizes = np.sort([sets.sizes[one], sets.sizes[other]], axis=0)
+        near = sizes[0] >= threshold * sizes[1]
         pairs.append(one[near] << 32 | other[near])
     keyed = np.unique(np.concatenate(pairs)) if pairs else np.empty(0, np.int64)
     return list(zip((keyed >> 32).tolist(), (keyed & 0xFFFFFFFF).tolist(), strict=True))

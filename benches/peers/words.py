@@ -48,7 +48,9 @@ def count_with_rjieba(rows: list[str]) -> Counter[str]:
     return Counter(word for row in rows for word in rjieba.cut(row))
 
 
-def in_pool(load: Callable[[], None], count: Callable[[list[str]], Counter[str]], rows: list[str]) -> Counter[str]:
+def in_pool(
+    load: Callable[[], None], count: Callable[[list[str]], Counter[str]], rows: list[str]
+) -> Counter[str]:
     """Count pieces of the rows in two processes; loading the dictionary counts too, as it does in use."""
     pieces = [rows[start : start + 512] for start in range(0, len(rows), 512)]
     total: Counter[str] = Counter()
@@ -89,8 +91,8 @@ def run(mb: float) -> str:
         measured = {name: measure(prepare, work, path) for name, (prepare, work) in CONTENDERS.items()}
     wanted, best = measured["jieba, pool of 2"].result, measured["smolchat-fast"]
     if best.result != wanted:
-        example = next(word for word in wanted.keys() | best.result.keys() if wanted[word] != best.result[word])
-        raise RuntimeError(f"words: {example!r} {best.result[example]} times, by jieba {wanted[example]} times")
+        word = next(word for word in wanted.keys() | best.result.keys() if wanted[word] != best.result[word])
+        raise RuntimeError(f"words: {word!r} {best.result[word]} times, by jieba {wanted[word]} times")
     lines = []
     for name, found in measured.items():
         off = sum(abs(found.result[word] - wanted[word]) for word in wanted.keys() | found.result.keys())

@@ -6,11 +6,18 @@
 
 mod vocabulary;
 
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use fastrand::Rng;
+use smolchat_core::io::ParquetOutput;
+use smolchat_core::job::Job;
 use vocabulary::Vocabulary;
 
 /// Share of the rows that are near copies of an earlier row.
 const COPIES: f64 = 0.1;
+const BATCH_ROWS: usize = 8192;
 
 /// Rows of one bench.
 #[derive(Debug, Clone)]
@@ -24,6 +31,43 @@ impl Corpus {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.rows.iter().map(String::len).sum()
+    }
+
+    /// The rows as a table: the first line is the prompt, the rest the response.
+    #[must_use]
+    pub fn batches(&self) -> Vec<RecordBatch> {
+        let batch = |rows: &[String]| {
+            let parts = || rows.iter().map(|row| row.split_once('\n').unwrap_or((row, "")));
+            let prompts: StringArray = parts().map(|(prompt, _)| Some(prompt)).collect();
+            let responses: StringArray = parts().map(|(_, response)| Some(response)).collect();
+            let columns: [(&str, ArrayRef); 2] =
+                [("prompt", Arc::new(prompts)), ("response", Arc::new(responses))];
+            RecordBatch::try_from_iter(columns).expect("two columns of one length")
+        };
+        self.rows.chunks(BATCH_ROWS).map(batch).collect()
+    }
+
+    /// Writes the table to a Parquet file.
+    pub fn write(&self, path: &Path) {
+        let batches = self.batches();
+        let mut output = ParquetOutput::create(path, batches[0].schema()).expect("a new file");
+        batches.iter().for_each(|batch| output.write(batch).expect("room on the disk"));
+        output.finish().expect("room on the disk");
+    }
+}
+
+/// A job on this many threads.
+#[must_use]
+pub fn job(threads: usize) -> Job {
+    Job::new(Some(threads)).expect("one thread or more")
+}
+
+/// The corpus called `short_qa` or `web_pages`, of about this many bytes.
+#[must_use]
+pub fn corpus(name: &str, bytes: usize) -> Corpus {
+    match name {
+        "short_qa" => short_qa(bytes / 435, 1),
+        _ => web_pages(bytes / 3_500, 1),
     }
 }
 
@@ -54,8 +98,15 @@ pub fn web_pages(rows: usize, seed: u64) -> Corpus {
                 text.push_str(&writer.sentence('。'));
             }
             match writer.rng.u8(0..4) {
-                0 => text.push_str(&format!("&nbsp;<a href=\"https://example.com/{}\">更多</a>", writer.rng.u32(..))),
-                1 => text.push_str(&format!("　２０{}年 ，浏览：{} 次！！！", writer.rng.u8(10..30), writer.rng.u16(..))),
+                0 => text.push_str(&format!(
+                    "&nbsp;<a href=\"https://example.com/{}\">更多</a>",
+                    writer.rng.u32(..)
+                )),
+                1 => text.push_str(&format!(
+                    "　２０{}年 ，浏览：{} 次！！！",
+                    writer.rng.u8(10..30),
+                    writer.rng.u16(..)
+                )),
                 _ => {}
             }
             text.push_str("</p>\n");

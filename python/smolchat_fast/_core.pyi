@@ -64,6 +64,7 @@ def split_files(
     progress: _Progress = None,
 ) -> str: ...
 
+@final
 class Stream:
     def __new__(
         cls,
@@ -71,7 +72,7 @@ class Stream:
         tokenizer: _Path,
         options: str,
         *,
-        share: tuple[int, int] = (0, 1),
+        share: tuple[int, int] = ...,
         epochs: int | None = None,
         threads: int | None = None,
     ) -> Stream: ...

@@ -80,8 +80,8 @@ class DedupReport:
     """Those of both whose kept row is one of `against`."""
 
     def __str__(self) -> str:
-        text = f"{self.rows_in:,} rows: {self.kept_rows:,} kept, {self.same_rows:,} the same as an earlier row, "
-        text += f"{self.similar_rows:,} nearly the same"
+        text = f"{self.rows_in:,} rows: {self.kept_rows:,} kept, "
+        text += f"{self.same_rows:,} the same as an earlier row, {self.similar_rows:,} nearly the same"
         return text + (f" ({self.against_rows:,} of them as a row of against)" if self.against_rows else "")
 
 
@@ -206,7 +206,7 @@ def deduplicate_files(
         out,
         work,
         inputs=[*inputs, *against],
-        options=to_json(options) | {"against": [path.name for path in against], "removed": removed is not None},
+        options=to_json(options) | {"against": [path.name for path in against], "removed": bool(removed)},
         also=[removed] if removed else [],
         overwrite=overwrite,
     )
@@ -214,13 +214,15 @@ def deduplicate_files(
 
 
 def as_table(data: Any) -> pa.Table:
-    """An Arrow table of any Arrow producer, without a copy; a column or strings become column `text`.
+    """An Arrow table of any Arrow producer, without a copy; a column or strings become the column `text`.
 
     Raises:
         TypeError: `data` is none of these.
     """
     if isinstance(data, (str, bytes)):
         raise TypeError("expected a sequence of strings or an Arrow column or table, got one string")
+    if hasattr(data, "with_format"):  # a Dataset of `datasets`, which may have rows chosen by an index
+        return data.with_format("arrow")[:]
     if hasattr(data, "__arrow_c_stream__"):
         try:
             return pa.table(data)
@@ -228,8 +230,9 @@ def as_table(data: Any) -> pa.Table:
             return pa.table({TEXT: pa.chunked_array(data)})
     if hasattr(data, "__arrow_c_array__"):
         column = pa.array(data)
-        return pa.Table.from_struct_array(column) if pa.types.is_struct(column.type) else pa.table({TEXT: column})
-    if isinstance(data, Sequence):
+        is_table = pa.types.is_struct(column.type)
+        return pa.Table.from_struct_array(column) if is_table else pa.table({TEXT: column})
+    if isinstance(data, Sequence) or hasattr(data, "__array__"):
         return pa.table({TEXT: pa.array(data, pa.large_string())})
     raise TypeError(f"expected a sequence of strings or an Arrow column or table, got {type(data).__name__}")
 

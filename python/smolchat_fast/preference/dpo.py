@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -149,6 +150,8 @@ def _arguments(options: DpoOptions, checkpoints: Path, place: torch.device) -> D
     return DPOConfig(
         output_dir=str(checkpoints),
         beta=options.beta,
+        loss_type=["sigmoid", "sft"],
+        loss_weights=[1.0, options.sft_weight],
         precompute_ref_log_probs=True,
         num_train_epochs=options.epochs,
         max_steps=options.steps or -1,
@@ -181,20 +184,20 @@ def _arguments(options: DpoOptions, checkpoints: Path, place: torch.device) -> D
 
 
 def _lora(options: DpoOptions, model: nn.Module) -> LoraConfig:
-    """The adapter's configuration, on those of the wanted layers that the model has.
+    """The adapter's configuration, on those linear layers that are wanted.
 
     Raises:
-        ValueError: it has none of them.
+        ValueError: the model has none of them.
     """
     from peft import LoraConfig, TaskType
     from torch.nn import Linear
 
-    linear = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, Linear)}
-    targets = [name for name in options.lora_targets if name in linear]
+    linear = [name for name, module in model.named_modules() if isinstance(module, Linear)]
+    wanted = [re.compile(pattern) for pattern in options.lora_targets]
+    targets = [name for name in linear if any(pattern.match(name) for pattern in wanted)]
     if not targets:
         raise ValueError(
-            f"option lora_targets = {options.lora_targets}: the model has none of these layers "
-            f"(it has {', '.join(sorted(linear - {'lm_head'}))})"
+            f"option lora_targets = {options.lora_targets}: matches none of the model's layers, such as {linear[0]}"
         )
     return LoraConfig(
         task_type=TaskType.SEQ_2_SEQ_LM,

@@ -46,6 +46,8 @@ class DpoOptions:
 
     beta: float = 0.1
     """Strength of the tie to the reference model; higher strays less."""
+    sft_weight: float = 0.0
+    """Weight of the chosen answers' own loss by token, added to the loss of the pairs; keeps what is known."""
     steps: int = 0
     """Steps in all; 0: as many as `epochs` takes."""
     epochs: int = 1
@@ -64,8 +66,8 @@ class DpoOptions:
     """The adapter's output is scaled by lora_alpha / lora_rank."""
     lora_dropout: float = 0.0
     """Dropout before the adapter while training."""
-    lora_targets: tuple[str, ...] = ("q", "k", "v", "o", "wi", "wi_0", "wi_1", "wo")
-    """Names of the linear layers that get an adapter; those a model lacks are passed over."""
+    lora_targets: tuple[str, ...] = ("encoder", "decoder")
+    """Regular expressions; a linear layer whose name begins with a match gets an adapter."""
     optimizer: Literal["adamw", "adafactor"] = "adamw"
     """adafactor needs less memory."""
     lr: float = 1e-4
@@ -90,7 +92,7 @@ class DpoOptions:
     def check(self) -> None:
         """Raise ValueError for an option out of range."""
         _at_least(self, 1, "batch_rows", "accumulate", "max_source", "max_target", "log_every")
-        _at_least(self, 0, "steps", "lora_rank", "lr", "weight_decay", "max_norm", "save_every")
+        _at_least(self, 0, "sft_weight", "steps", "lora_rank", "lr", "weight_decay", "max_norm", "save_every")
         _above(self, 0, "beta", "lora_alpha")
         if not self.steps:
             _at_least(self, 1, "epochs")

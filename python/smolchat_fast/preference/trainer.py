@@ -14,6 +14,7 @@ from torch.nn import functional
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
+from smolchat_fast.encode import IGNORED
 from smolchat_fast.preference.pairs import answer_log_probs
 
 
@@ -39,6 +40,8 @@ class Seq2SeqDpoTrainer(DPOTrainer):
         rewards = self.beta * (log_probs - inputs["reference"])  # [2 B]
         chosen, rejected = rewards.chunk(2)
         losses = dpo_loss(chosen, rejected)  # [B]
+        lengths = (inputs["labels"] != IGNORED).sum(1)[: len(chosen)]
+        sft = -log_probs[: len(chosen)].sum() / lengths.sum()
         self._keep(
             {
                 "rewards/chosen": chosen,
@@ -47,7 +50,8 @@ class Seq2SeqDpoTrainer(DPOTrainer):
                 "rewards/accuracies": (chosen > rejected).float(),
             }
         )
-        return (losses.mean(), {}) if return_outputs else losses.mean()
+        loss = losses.mean() + self.loss_weights[1] * sft
+        return (loss, {}) if return_outputs else loss
 
     def _keep(self, measures: dict[str, Tensor]) -> None:
         """Note measures of the batch for the next line of the log."""

@@ -173,8 +173,9 @@ def read_files(
     report = _to_report(finished.report)
     if report.too_many_bad:
         raise DataError(
-            f"{report.bad_share:.2%} of the records are bad, over max_bad_share = {options.max_bad_share:.2%}; "
-            f"{out} holds the {report.rows:,} good ones. Look at these, or allow more.\n{report}"
+            f"{report.bad_share:.2%} of the records are bad, over max_bad_share = "
+            f"{options.max_bad_share:.2%}; {out} holds the {report.rows:,} good ones. "
+            f"Look at these, or allow more.\n{report}"
         )
     return report
 

@@ -55,8 +55,7 @@ pub fn deduplicate_files(
     threads: Option<usize>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let work = |job: &_| {
-        dedup::deduplicate_files(&inputs, &out, removed.as_deref(), &against, &options.0, job)
-    };
+    let work =
+        |job: &_| dedup::deduplicate_files(&inputs, &out, removed.as_deref(), &against, &options.0, job);
     to_json(&job::run(py, threads, progress, work)?)
 }

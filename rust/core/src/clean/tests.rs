@@ -56,6 +56,8 @@ fn html_goes_but_only_html() {
         ("Vec<u8> 和 map<string, int>", "Vec<u8> 和 map<string, int>"),
         ("若 a<b，则 b>a", "若 a<b，则 b>a"),
         ("使用 <b> 标签加粗", "使用 <b> 标签加粗"),
+        ("使用<b>标签加粗", "使用<b>标签加粗"),
+        ("<b>元素周期表</b>", "元素周期表"),
         ("<html>\n<body>\n<p>页面</p>\n</body>\n</html>", "<html>\n<body>\n<p>页面</p>\n</body>\n</html>"),
         ("`<b>x</b>` 是粗体", "`<b>x</b>` 是粗体"),
         ("<https://example.com/a>", "<https://example.com/a>"),

@@ -117,7 +117,8 @@ fn number_members(bands: Vec<Lists>, rows: usize) -> (Vec<u32>, Lists) {
         buckets.items.extend_from_slice(&band.items);
         buckets.starts.extend(band.starts[1..].iter().map(|start| start + offset));
     }
-    let members: Vec<u32> = (0..).zip(&position).filter(|&(_, &mark)| mark == 0).map(|(row, _)| row).collect();
+    let members: Vec<u32> =
+        (0..).zip(&position).filter(|&(_, &mark)| mark == 0).map(|(row, _)| row).collect();
     members.iter().zip(0..).for_each(|(&row, number)| position[row as usize] = number);
     buckets.items.iter_mut().for_each(|item| *item = position[*item as usize]);
     (members, buckets)

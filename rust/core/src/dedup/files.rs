@@ -147,7 +147,8 @@ fn read_ahead(mut rows: Rows, job: &Job, mut work: impl FnMut(RowBatch) -> Resul
 fn write(inputs: &[PathBuf], out: &Path, removed: Option<&Path>, groups: &Groups, job: &Job) -> Result<()> {
     let rows = Rows::open(inputs)?;
     let mut kept_output = ParquetOutput::create(out, rows.schema().clone())?;
-    let mut removed_output = removed.map(|path| RemovedOutput::create(path, &rows, &inputs[0])).transpose()?;
+    let mut removed_output =
+        removed.map(|path| RemovedOutput::create(path, &rows, &inputs[0])).transpose()?;
     job.phase("write", rows.rows());
     let (mut start, mut rest) = (0, groups.removed());
     for found in rows {

@@ -140,14 +140,23 @@ impl<'a> Board<'a> {
         let removed = |row: u32, kept: u32, similarity: f64| {
             let in_against = (kept as usize) < against;
             let kept_row = kept as usize - if in_against { 0 } else { against };
-            Removed { row: u64::from(row) - against as u64, kept_row: kept_row as u64, in_against, similarity }
+            Removed {
+                row: u64::from(row) - against as u64,
+                kept_row: kept_row as u64,
+                in_against,
+                similarity,
+            }
         };
         let near = rows.iter().zip(&self.fates);
-        let near = near.filter_map(|(&row, fate)| fate.map(|(kept, similarity)| removed(row, rows[kept as usize], similarity)));
+        let near = near.filter_map(|(&row, fate)| {
+            fate.map(|(kept, similarity)| removed(row, rows[kept as usize], similarity))
+        });
         let copies = copies.iter().filter(|&&(row, _)| row as usize >= against).map(|&(row, first)| {
             // A copy of a row that goes goes for the same reason.
             let fate = rows.binary_search(&first).ok().and_then(|position| self.fates[position]);
-            fate.map_or(removed(row, first, 1.0), |(kept, similarity)| removed(row, rows[kept as usize], similarity))
+            fate.map_or(removed(row, first, 1.0), |(kept, similarity)| {
+                removed(row, rows[kept as usize], similarity)
+            })
         });
         let mut all: Vec<Removed> = near.chain(copies).collect();
         all.sort_unstable_by_key(|removed| removed.row);

@@ -28,6 +28,7 @@ mod files; // row files -> row files
 mod group; // candidates -> rows that stay and rows that go
 mod normal; // row -> compared characters
 mod options;
+mod probe; // text -> table of its n-grams
 mod reason; // removed rows -> columns of a table
 mod shingle; // characters -> hashed n-grams
 mod sieve; // pair -> n-grams that it shares at most
@@ -52,7 +53,11 @@ use crate::job::Job;
 /// # Errors
 /// [`crate::Error::Option`] if an option is out of range, [`crate::Error::Cancelled`] if the job was
 /// asked to stop.
-pub fn find_duplicates<T: AsRef<str> + Sync>(texts: &[T], options: &DedupOptions, job: &Job) -> Result<Groups> {
+pub fn find_duplicates<T: AsRef<str> + Sync>(
+    texts: &[T],
+    options: &DedupOptions,
+    job: &Job,
+) -> Result<Groups> {
     find_duplicates_against(&texts, &(&[] as &[&str]), options, job)
 }
 

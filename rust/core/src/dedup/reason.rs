@@ -19,7 +19,8 @@ pub fn reasons(removed: &[Removed]) -> Result<RecordBatch> {
     let in_against: BooleanArray = removed.iter().map(|removed| Some(removed.in_against)).collect();
     let columns: Vec<ArrayRef> =
         vec![Arc::new(rows), Arc::new(kept_rows), Arc::new(similarities), Arc::new(in_against)];
-    RecordBatch::try_new(Arc::new(Schema::new(fields())), columns).map_err(|error| Error::Internal(error.to_string()))
+    RecordBatch::try_new(Arc::new(Schema::new(fields())), columns)
+        .map_err(|error| Error::Internal(error.to_string()))
 }
 
 /// The columns of `schema`, then those of [`reasons`]; the name of one that is there already is refused.

@@ -51,7 +51,11 @@ pub(super) fn most_shared(one: &[u64], size: u32, other: &[u64], other_size: u32
 
 /// Bits of `large` that are not set in `small`, which repeats if it is shorter.
 fn only_in(large: &[u64], small: &[u64]) -> u32 {
-    large.chunks_exact(small.len()).flat_map(|part| part.iter().zip(small)).map(|(a, b)| (a & !b).count_ones()).sum()
+    large
+        .chunks_exact(small.len())
+        .flat_map(|part| part.iter().zip(small))
+        .map(|(a, b)| (a & !b).count_ones())
+        .sum()
 }
 
 #[cfg(test)]
@@ -86,8 +90,10 @@ mod tests {
 
     #[test]
     fn unlike_sets_of_one_size_are_told_apart() {
-        let (one, other): (HashSet<u64>, HashSet<u64>) =
-            ((0..200).map(super::super::shingle::mix).collect(), (100..300).map(super::super::shingle::mix).collect());
+        let (one, other): (HashSet<u64>, HashSet<u64>) = (
+            (0..200).map(super::super::shingle::mix).collect(),
+            (100..300).map(super::super::shingle::mix).collect(),
+        );
         assert!(most_shared(&bitmap(&one), 200, &bitmap(&other), 200) < 135);
     }
 }

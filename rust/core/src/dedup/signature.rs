@@ -107,7 +107,11 @@ impl Signatures {
     /// Rows are numbered with 32 bits from here on.
     pub(super) fn check_rows(&self) -> Result<()> {
         if u32::try_from(self.rows()).is_err() {
-            return Err(Error::Data(format!("{} rows are too many; at most {} at once", self.rows(), u32::MAX)));
+            return Err(Error::Data(format!(
+                "{} rows are too many; at most {} at once",
+                self.rows(),
+                u32::MAX
+            )));
         }
         Ok(())
     }
@@ -139,7 +143,8 @@ impl Sketcher {
         // Rows with other numbers are no candidates at all.
         let numbers = if self.distinct_numbers { row.numbers() } else { 0 };
         for (key, values) in keys.iter_mut().zip(self.bins.chunks_exact(self.width)) {
-            let all = values.iter().fold(numbers ^ BAND, |all, &value| mix(all.rotate_left(32) ^ u64::from(value)));
+            let all =
+                values.iter().fold(numbers ^ BAND, |all, &value| mix(all.rotate_left(32) ^ u64::from(value)));
             *key = (all >> 32) as u32;
         }
         xxh3_128(bytemuck::cast_slice(row.codes())) ^ u128::from(numbers)

@@ -10,7 +10,11 @@ fn job(threads: usize) -> Job {
 
 fn ngrams(text: &str, ngram: usize) -> HashSet<Vec<char>> {
     let chars: Vec<char> = text.chars().collect();
-    if chars.len() < ngram { HashSet::from([chars]) } else { chars.windows(ngram).map(<[char]>::to_vec).collect() }
+    if chars.len() < ngram {
+        HashSet::from([chars])
+    } else {
+        chars.windows(ngram).map(<[char]>::to_vec).collect()
+    }
 }
 
 fn jaccard(one: &str, other: &str, ngram: usize) -> f64 {
@@ -41,13 +45,23 @@ fn by_brute_force(against: &[String], rows: &[String], options: &DedupOptions) -
 
 fn plain(ngram: usize, threshold: f64) -> DedupOptions {
     // So many hashes that a pair is missed less than once in 10^9.
-    DedupOptions { ngram, threshold, hashes: 1024, normalize: false, distinct_numbers: false, ..DedupOptions::default() }
+    DedupOptions {
+        ngram,
+        threshold,
+        hashes: 1024,
+        normalize: false,
+        distinct_numbers: false,
+        ..DedupOptions::default()
+    }
 }
 
 /// Rows that are often near to each other: a few texts with a few characters changed.
 fn near_rows() -> impl Strategy<Value = Vec<String>> {
     let bases = prop::collection::vec("[天地人你好今日月]{0,24}", 1..5);
-    let edits = prop::collection::vec((any::<prop::sample::Index>(), prop::collection::vec(("[山水]?", 0_usize..24), 0..3)), 0..40);
+    let edits = prop::collection::vec(
+        (any::<prop::sample::Index>(), prop::collection::vec(("[山水]?", 0_usize..24), 0..3)),
+        0..40,
+    );
     (bases, edits).prop_map(|(bases, edits)| {
         let edit = |(base, changes): (prop::sample::Index, Vec<(String, usize)>)| {
             let mut text: Vec<char> = base.get(&bases).chars().collect();
@@ -97,7 +111,8 @@ fn planted(rows: usize) -> Vec<String> {
     };
     let mut all: Vec<String> = Vec::new();
     for _ in 0..rows {
-        let original: Vec<char> = (0..30 + random(200)).filter_map(|_| char::from_u32(0x4E00 + random(3000) as u32)).collect();
+        let original: Vec<char> =
+            (0..30 + random(200)).filter_map(|_| char::from_u32(0x4E00 + random(3000) as u32)).collect();
         let mut copy = original.clone();
         for _ in 0..1 + random(1 + original.len() as u64 / 40) {
             let at = random(copy.len() as u64) as usize;
@@ -138,8 +153,11 @@ fn short_rows_are_found_as_reliably_as_long_ones() {
     // 12 to 15 shingles each, far fewer than MinHash values: 2000 pairs at 0.83 to 0.87.
     let rows: Vec<String> = (0..2000_u32)
         .flat_map(|i| {
-            let text: String =
-                (0..16).filter_map(|k| char::from_u32(0x4E00 + (shingle::mix(u64::from(i * 16 + k) + 1) % 8000) as u32)).collect();
+            let text: String = (0..16)
+                .filter_map(|k| {
+                    char::from_u32(0x4E00 + (shingle::mix(u64::from(i * 16 + k) + 1) % 8000) as u32)
+                })
+                .collect();
             [text.clone(), text + "吗"]
         })
         .collect();

@@ -90,7 +90,8 @@ fn strings(batch: &RecordBatch, name: &str, first_row: usize) -> Result<Strings>
         let row = first_row + row + 1;
         return Err(Error::Data(format!("row {row}: column {name:?} is null; drop such rows first")));
     }
-    of_array(column).ok_or_else(|| Error::Data(format!("column {name:?} is {}, not text", column.data_type())))
+    of_array(column)
+        .ok_or_else(|| Error::Data(format!("column {name:?} is {}, not text", column.data_type())))
 }
 
 fn of_array(column: &ArrayRef) -> Option<Strings> {
@@ -137,7 +138,11 @@ impl<A: Texts, B: Texts> Texts for Chain<'_, A, B> {
 
     fn parts(&self, row: usize) -> impl Iterator<Item = &str> {
         let first = self.0.rows();
-        let (left, right) = if row < first { (Some(self.0.parts(row)), None) } else { (None, Some(self.1.parts(row - first))) };
+        let (left, right) = if row < first {
+            (Some(self.0.parts(row)), None)
+        } else {
+            (None, Some(self.1.parts(row - first)))
+        };
         left.into_iter().flatten().chain(right.into_iter().flatten())
     }
 }

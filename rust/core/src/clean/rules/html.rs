@@ -173,14 +173,16 @@ fn layout(name: &str) -> Option<Layout> {
     LAYOUT.iter().find(|(known, _)| *known == name).map(|(_, layout)| *layout)
 }
 
-/// `使用 <b> 标签`, `“<b>”`: the reader has to see the tag.
+/// `使用 <b> 标签`, `“<b>”`: the reader has to see the tag. In `<b>元素周期表</b>` it only comes before
+/// such a word.
 fn is_mentioned(text: &str, tag: &Tag<'_>) -> bool {
     let is_quote =
         |c: char| matches!(c, '"' | '\'' | '“' | '”' | '‘' | '’' | '「' | '」' | '（' | '）' | '(' | ')');
-    let quoted = before(text, tag.range.start).is_some_and(is_quote)
-        && after(text, tag.range.end).is_some_and(is_quote);
+    let (left, right) = (before(text, tag.range.start), after(text, tag.range.end));
+    let quoted = left.is_some_and(is_quote) && right.is_some_and(is_quote);
     let rest = text[tag.range.end..].trim_start_matches(|c: char| c == ' ' || is_quote(c));
-    quoted || MENTIONS.iter().any(|word| rest.starts_with(word))
+    let in_sentence = right == Some(' ') || left.is_some_and(|c| c == ' ' || c.is_alphanumeric());
+    quoted || (in_sentence && MENTIONS.iter().any(|word| rest.starts_with(word)))
 }
 
 /// A lone opening tag without attributes may be anything in angle brackets; pairs are not.

@@ -7,27 +7,27 @@ use crate::text::is_cjk;
 pub fn repeats(text: &str, spans: &Spans) -> Option<String> {
     let mut edit = Edit::new(text);
     for part in spans.plain(text) {
-        let mut at = part.start;
         let mut previous: Option<char> = None;
-        while let Some(c) = text[at..part.end].chars().next() {
-            let run = run_length(&text[at..part.end], c);
-            let length: usize = run * c.len_utf8();
-            let end = at + length;
+        let mut done = part.start;
+        for (at, c) in text[part.clone()].char_indices().map(|(i, c)| (part.start + i, c)) {
+            if at < done {
+                continue;
+            }
+            let rest = &text[at..part.end];
             if is_question_or_exclamation(c) {
-                let mixed: String =
-                    text[at..part.end].chars().take_while(|c| is_question_or_exclamation(*c)).collect();
-                let end = at + mixed.len();
+                let marks: String = rest.chars().take_while(|c| is_question_or_exclamation(*c)).collect();
+                done = at + marks.len();
                 // `!!! note` and `???+ note` begin a block of Markdown.
-                let is_markup = mixed.is_ascii() && previous.is_none_or(char::is_whitespace);
+                let is_markup = marks.is_ascii() && previous.is_none_or(char::is_whitespace);
                 if !is_markup {
-                    edit.replace(at..end, &without_repeats(&mixed));
+                    edit.replace(at..done, &without_repeats(&marks));
                 }
-                at = end;
-            } else {
+            } else if "。，、；：～…—.~".contains(c) {
+                let run = run_length(rest, c);
+                done = at + run * c.len_utf8();
                 if let Some(kept) = kept(c, run, previous) {
-                    edit.replace(at..end, &kept);
+                    edit.replace(at..done, &kept);
                 }
-                at = end;
             }
             previous = Some(c);
         }

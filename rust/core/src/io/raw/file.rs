@@ -9,11 +9,12 @@ use serde::de::IgnoredAny;
 
 use super::bad::Reason;
 use super::encoding::{Encoding, Utf8Reader, sample};
+use super::fields::is_known_name;
 pub use super::format::FileFormat;
 use super::format::Format;
 use super::frame::{Block, Blocks, Framed, Framing, next_value};
 use super::input::Input;
-use super::layout::{Columns, is_known_name};
+use super::layout::Columns;
 use super::options::SourceOptions;
 use super::table::{Header, csv_reader};
 use crate::error::{Error, Result};

@@ -3,7 +3,7 @@ use std::path::Path;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
-use super::layout::is_known_name;
+use super::fields::is_known_name;
 
 /// Lines looked at to tell JSON lines from one JSON value.
 const LINES: usize = 20;

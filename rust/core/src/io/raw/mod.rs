@@ -8,11 +8,12 @@
 
 mod bad; // why a record was left out
 mod encoding; // bytes -> UTF-8
+mod fields; // names of fields -> layout
 mod file; // path -> blocks, with everything found out from the beginning of the file
 mod format; // beginning of a file -> format
 mod frame; // UTF-8 -> blocks that end where a record ends
 mod input; // path -> decompressed bytes
-mod layout; // names of fields -> which field becomes which column
+mod layout; // wanted fields of a record -> row
 mod nested; // list columns of Parquet -> turns
 mod options;
 mod parse; // block -> rows
