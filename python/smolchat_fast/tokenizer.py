@@ -157,12 +157,12 @@ def build_tokenizer_files(
 
     def work(partial: list[Path]) -> dict[str, Any]:
         asked = json.dumps(asdict(options))
-        text, told = _core.build_tokenizer_from_files(read, asked, threads=threads, progress=progress)
+        text, entries = _core.build_tokenizer_from_files(read, asked, threads=threads, progress=progress)
         tokenizer = _from_text(text)
         save(tokenizer, partial[0])
         sample = list(islice(_texts(inputs, options.columns), SAMPLE_TEXTS))
         rate = report(tokenizer, sample)["characters_per_token"] if sample else None
-        return json.loads(told) | {"characters_per_token": rate}
+        return {**json.loads(entries), "characters_per_token": rate}
 
     finished = run_stage("tokenizer", out, work, inputs=read, options=options, overwrite=overwrite)
     return TokenizerReport(**finished.report)
@@ -214,7 +214,7 @@ def report(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Any]:
     ids = [encoding.ids for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
     back = tokenizer.decode_batch(ids, skip_special_tokens=True)
     tokens, characters = sum(map(len, ids)), sum(map(len, texts))
-    unknown = tokenizer.token_to_id(SPECIALS["unk_token"])
+    unknown = list(SPECIALS).index("unk_token")
     flat = [token for row in ids for token in row]
     return {
         "tokens": tokens,
@@ -274,4 +274,4 @@ def _texts(inputs: Sequence[Path], columns: Sequence[str]) -> Iterator[str]:
         for batch in pq.ParquetFile(path).iter_batches(1_000):
             if batch.schema.names != ["word", "count"]:
                 for column in text_columns(batch, columns):
-                    yield from column.to_pylist()
+                    yield from (text for text in column.to_pylist() if text is not None)

@@ -135,14 +135,15 @@ def count_words_files(
         report = _core.count_words_files(
             list(inputs), partial[0], _options_json(options), threads=threads, progress=progress
         )
-        return json.loads(report)
+        counted: dict[str, int] = json.loads(report)
+        return counted
 
     read = [*inputs, *([options.user_dict] if options.user_dict else [])]
     finished = run_stage("words", out, work, inputs=read, options=options, overwrite=overwrite)
     return WordReport(**finished.report)
 
 
-def text_columns(data: Any, names: Sequence[str] = ()) -> list[pa.ChunkedArray]:
+def text_columns(data: Any, names: Sequence[str] = ()) -> list[pa.ChunkedArray[Any]]:
     """The text of anything that speaks Arrow, without a copy.
 
     Args:

@@ -75,7 +75,8 @@ pub fn build_from_files(inputs: &[PathBuf], options: &TokenizerOptions, job: &Jo
         return build_from_words(&crate::words::merge(tables), options, job);
     }
     if options.kind == Kind::Merges {
-        let problem = "holds rows; the kind merges needs a table of word counts (the command `count` makes it)";
+        let problem =
+            "holds rows; the kind merges needs a table of word counts (the command `count` makes it)";
         return Err(Error::file(&inputs[0], problem));
     }
     build(read_chunks(inputs, options, job)?, options, job)
@@ -110,7 +111,8 @@ fn estimate_bytes(inputs: &[PathBuf], columns: &[String]) -> Result<u64> {
         let mut rows = Rows::open(std::slice::from_ref(path))?;
         let all = rows.rows();
         if let Some(first) = rows.next().transpose()? {
-            let sizes = columns.iter().map(|column| first.text(column).map(|texts| texts.value_data().len() as u64));
+            let sizes =
+                columns.iter().map(|column| first.text(column).map(|texts| texts.value_data().len() as u64));
             bytes += sizes.sum::<Result<u64>>()? * all / (first.batch.num_rows() as u64).max(1);
         }
     }

@@ -58,13 +58,19 @@ pub fn train(mut chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Resul
 }
 
 /// Characters and candidates, and how many characters there are. They stand first.
-fn seed(chunks: &Chunks, alphabet: &Alphabet, options: &TokenizerOptions, job: &Job) -> Result<(Model, usize)> {
+fn seed(
+    chunks: &Chunks,
+    alphabet: &Alphabet,
+    options: &TokenizerOptions,
+    job: &Job,
+) -> Result<(Model, usize)> {
     let many = TokenizerOptions { vocab_size: options.vocab_size * SEED_FACTOR, ..options.clone() };
     let learned = bpe::learn(chunks.clone(), alphabet, &many, job)?;
     // As many characters as byte-pair encoding would take with the entries that are wanted.
     let enough = |&(made, &count): &(usize, &u64)| made + alphabet.entries_beside(count) >= options.slots();
     let last = learned.counts.iter().enumerate().find(enough);
-    let characters = last.map_or(alphabet.len(), |(_, &count)| alphabet.entries_beside(count)).min(options.slots());
+    let characters =
+        last.map_or(alphabet.len(), |(_, &count)| alphabet.entries_beside(count)).min(options.slots());
 
     let mut pieces: Vec<(CompactString, f64)> =
         alphabet.iter().take(characters).map(|c| (c.to_string().into(), 1.0)).collect();
@@ -90,7 +96,8 @@ struct Model {
 
 impl Model {
     fn new(pieces: Vec<(CompactString, f64)>, characters: usize) -> Self {
-        let (trie, places) = Trie::new(&pieces.iter().map(|(piece, score)| (&**piece, *score)).collect::<Vec<_>>());
+        let (trie, places) =
+            Trie::new(&pieces.iter().map(|(piece, score)| (&**piece, *score)).collect::<Vec<_>>());
         Self { pieces, characters, trie, places }
     }
 
@@ -125,9 +132,11 @@ impl Model {
         };
         let mut total = vec![0.0; self.trie.len()];
         // As many groups are in memory as there are threads, and they are added in their order.
-        let groups: Vec<&[(CompactString, u64)]> = chunks.chunks(chunks.len().div_ceil(GROUPS).max(1)).collect();
+        let groups: Vec<&[(CompactString, u64)]> =
+            chunks.chunks(chunks.len().div_ceil(GROUPS).max(1)).collect();
         for together in groups.chunks(job.threads()) {
-            let sums: Vec<Vec<f64>> = job.run(|| together.par_iter().map(|g| group(g)).collect::<Result<_>>())?;
+            let sums: Vec<Vec<f64>> =
+                job.run(|| together.par_iter().map(|g| group(g)).collect::<Result<_>>())?;
             for sum in sums {
                 total.iter_mut().zip(sum).for_each(|(total, sum)| *total += sum);
             }
@@ -143,7 +152,7 @@ impl Model {
         let kept: Vec<(CompactString, f64)> =
             kept.map(|(_, ((piece, _), &expected))| (piece.clone(), expected.max(MIN_EXPECTED))).collect();
         let log_sum = digamma(kept.iter().map(|&(_, expected)| expected).sum());
-        let pieces = kept.into_iter().map(|(piece, expected)| (piece, digamma(expected) - log_sum));
+        let pieces = kept.into_iter().map(|(piece, expected)| (piece, rounded(digamma(expected) - log_sum)));
         *self = Self::new(pieces.collect(), characters);
     }
 
@@ -153,7 +162,7 @@ impl Model {
         let loss = |id: usize| {
             let mut lattice = Lattice::default();
             lattice.fill(&self.trie, &self.pieces[id].0);
-            used[id] / total * (self.pieces[id].1 - lattice.best_way(self.places[id]))
+            rounded(used[id] / total * 1e6 * (self.pieces[id].1 - lattice.best_way(self.places[id])))
         };
         let longer = self.characters..self.pieces.len();
         let mut losses: Vec<(f64, usize)> = longer.into_par_iter().map(|id| (loss(id), id)).collect();
@@ -257,6 +266,11 @@ impl Lattice {
             at = edge.from as usize;
         }
     }
+}
+
+/// Without the last bits, in which the logarithms of two machines may differ.
+fn rounded(x: f64) -> f64 {
+    (x * 1e8).round() / 1e8
 }
 
 fn log_add(a: f64, b: f64) -> f64 {

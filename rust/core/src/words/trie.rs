@@ -162,7 +162,7 @@ fn build(keys: &[(Vec<u16>, f64)], max_code: u16) -> Vec<Node> {
 fn draft(keys: &[(Vec<u16>, f64)]) -> (Vec<Draft>, Vec<u16>) {
     let mut drafts = Vec::new();
     let mut codes = Vec::new();
-    let mut level = vec![0..keys.len()];
+    let mut level: Vec<Range<usize>> = std::iter::once(0..keys.len()).collect();
     for depth in 0.. {
         let mut below = Vec::new();
         for range in level {
@@ -213,7 +213,8 @@ impl Places {
         }
         loop {
             // 64 bases at once: a bit stays set where every child is free.
-            let free = codes.iter().fold(u64::MAX, |free, &code| free & self.free(self.from + usize::from(code)));
+            let free =
+                codes.iter().fold(u64::MAX, |free, &code| free & self.free(self.from + usize::from(code)));
             if free != 0 {
                 self.from += free.trailing_zeros() as usize;
                 break;
