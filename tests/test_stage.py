@@ -62,9 +62,7 @@ def test_an_output_made_otherwise_is_refused_by_name_and_overwritten_on_demand(
     with pytest.raises(StageError, match=expected):
         run_stage("double", out, double(source, options), inputs=[source], options=options)
     assert out.read_text() == "你好你好"
-    done = run_stage(
-        "double", out, double(source, options), inputs=[source], options=options, overwrite=True
-    )
+    done = run_stage("double", out, double(source, options), inputs=[source], options=options, overwrite=True)
     assert not done.skipped
     assert out.read_text() == source.read_text() * options.times
 
@@ -164,7 +162,10 @@ def test_a_stage_killed_at_any_write_leaves_the_old_output_or_the_new_one(tmp_pa
     out = tmp_path / "out.txt"
     for stop_at in range(1, 12):
         run = subprocess.run(
-            [sys.executable, "-c", script, str(out), str(stop_at)], capture_output=True, text=True, check=False
+            [sys.executable, "-c", script, str(out), str(stop_at)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if run.returncode == 0:
             break

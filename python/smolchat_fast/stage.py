@@ -77,7 +77,9 @@ def run_stage(
         _refuse_if_different(out, made, wanted)
         return Finished(made["report"], True, made["seconds"], made["peak_mb"])
     if made is None and out.exists() and not overwrite:
-        raise StageError(f"{out} exists but was not finished by this program. Use --overwrite, or another --out.")
+        raise StageError(
+            f"{out} exists but was not finished by this program. Use --overwrite, or another --out."
+        )
 
     finals = [out, *also]
     partials = [path.with_name(path.name + PARTIAL) for path in finals]
@@ -163,7 +165,9 @@ def _fingerprint(name: str, inputs: Sequence[Path], options: Any) -> dict[str, A
 def _refuse_if_different(out: Path, made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     changes = differences(made, wanted)
     if changes:
-        raise StageError(f"{out} exists and differs in: {'; '.join(changes)}. Use --overwrite, or another --out.")
+        raise StageError(
+            f"{out} exists and differs in: {'; '.join(changes)}. Use --overwrite, or another --out."
+        )
 
 
 def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,8 @@ use smolchat_core::tokenizer::{Encoder, Kind, SPECIALS, TokenizerOptions, build_
 use tempfile::TempDir;
 use tokenizers::Tokenizer;
 
-const TEXTS: [&str; 4] = ["今天天气很好，今天去北京大学。", "北京大学在北京。", "今天北京下雨！", "AI model, AI models 2024"];
+const TEXTS: [&str; 4] =
+    ["今天天气很好，今天去北京大学。", "北京大学在北京。", "今天北京下雨！", "AI model, AI models 2024"];
 
 fn build(kind: Kind) -> String {
     let options = TokenizerOptions { kind, vocab_size: 320, coverage: 1.0, ..TokenizerOptions::default() };

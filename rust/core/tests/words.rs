@@ -12,7 +12,8 @@ fn words_are_those_of_jieba() {
     for cut in golden {
         let text = cut["text"].as_str().expect("text");
         for (hmm, key) in [(true, "hmm"), (false, "plain")] {
-            let expected: Vec<&str> = cut[key].as_array().expect("words").iter().filter_map(Value::as_str).collect();
+            let expected: Vec<&str> =
+                cut[key].as_array().expect("words").iter().filter_map(Value::as_str).collect();
             assert_eq!(segmenter.cut(text, hmm), expected, "{text:?}, {key}");
         }
     }

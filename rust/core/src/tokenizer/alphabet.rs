@@ -24,7 +24,8 @@ impl Alphabet {
                 *counts.entry(c).or_insert(0) += count;
             }
         }
-        let mut characters: Vec<(char, u64)> = counts.iter().map(|(&c, &count)| (c, gain(c, count))).collect();
+        let mut characters: Vec<(char, u64)> =
+            counts.iter().map(|(&c, &count)| (c, gain(c, count))).collect();
         characters.sort_unstable_by_key(|&(c, gain)| (Reverse(gain), c));
 
         let wanted = coverage * counts.values().sum::<u64>() as f64;

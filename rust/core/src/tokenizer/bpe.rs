@@ -167,7 +167,8 @@ impl Trainer {
             // "aaa" is "aa" and "a", not the other way round, wherever its places were found first.
             places.sort_unstable();
         }
-        let (left_length, right_length) = (self.lengths[left as usize] as usize, self.lengths[right as usize] as usize);
+        let (left_length, right_length) =
+            (self.lengths[left as usize] as usize, self.lengths[right as usize] as usize);
         let mut fresh: FxHashMap<Key, Pair> = FxHashMap::default();
         for place in places {
             let start = place as usize;
@@ -209,7 +210,8 @@ impl Trainer {
 
     fn lose(&mut self, fresh: &mut FxHashMap<Key, Pair>, key: Key, count: u64) {
         // What this very merge has made is lost first; of older pairs the rare ones are not kept.
-        let pair = fresh.get_mut(&key).filter(|pair| pair.count >= count).or_else(|| self.pairs.get_mut(&key));
+        let pair =
+            fresh.get_mut(&key).filter(|pair| pair.count >= count).or_else(|| self.pairs.get_mut(&key));
         if let Some(pair) = pair {
             pair.count = pair.count.saturating_sub(count);
         }
@@ -237,8 +239,9 @@ fn count_pairs(text: &[u32], min_count: u64) -> FxHashMap<Key, Pair> {
         *places += 1;
     });
     let frequent = counts.into_iter().filter(|&(_, (count, _))| count >= min_count);
-    let mut pairs: FxHashMap<Key, Pair> =
-        frequent.map(|(key, (count, n))| (key, Pair { count, places: Vec::with_capacity(n as usize) })).collect();
+    let mut pairs: FxHashMap<Key, Pair> = frequent
+        .map(|(key, (count, n))| (key, Pair { count, places: Vec::with_capacity(n as usize) }))
+        .collect();
     for_each_pair(text, |key, _, place| {
         if let Some(pair) = pairs.get_mut(&key) {
             pair.places.push(place as u32);

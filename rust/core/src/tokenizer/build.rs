@@ -75,7 +75,8 @@ pub fn build_from_files(inputs: &[PathBuf], options: &TokenizerOptions, job: &Jo
         return build_from_words(&crate::words::merge(tables), options, job);
     }
     if options.kind == Kind::Merges {
-        let problem = "holds rows; the kind merges needs a table of word counts (the command `count` makes it)";
+        let problem =
+            "holds rows; the kind merges needs a table of word counts (the command `count` makes it)";
         return Err(Error::file(&inputs[0], problem));
     }
     build(read_chunks(inputs, options, job)?, options, job)

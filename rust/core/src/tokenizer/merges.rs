@@ -99,7 +99,10 @@ impl MergeList {
         let mut tokens: Vec<u32> = word.chars().map(|c| self.characters[&c]).collect();
         loop {
             let known = |pair: &[u32]| self.merges.get(&(pair[0], pair[1])).copied();
-            let merges = tokens.windows(2).enumerate().filter_map(|(at, pair)| known(pair).map(|m| (m.rank, at, m.made)));
+            let merges = tokens
+                .windows(2)
+                .enumerate()
+                .filter_map(|(at, pair)| known(pair).map(|m| (m.rank, at, m.made)));
             let Some((_, at, made)) = merges.min() else { return tokens };
             tokens.splice(at..at + 2, [made]);
         }

@@ -147,7 +147,8 @@ mod tests {
 
     fn by_pattern(text: &str) -> Vec<String> {
         static SPLIT: LazyLock<Split> = LazyLock::new(|| {
-            Split::new(SplitPattern::Regex(pattern()), SplitDelimiterBehavior::Isolated, false).expect("valid")
+            Split::new(SplitPattern::Regex(pattern()), SplitDelimiterBehavior::Isolated, false)
+                .expect("valid")
         });
         let mut cut = PreTokenizedString::from(text);
         SPLIT.pre_tokenize(&mut cut).expect("cuts");
@@ -159,8 +160,28 @@ mod tests {
     fn runs_of_a_kind_stand_together_and_digits_alone() {
         let text = "我们在2024年用 Rust，  x\t\ty 12.5%！！\r\n\n　好👍🏽";
         let expected = [
-            "我们在", "2", "0", "2", "4", "年用", " Rust", "，", "  ", "x", "\t\t", "y", " ", "1", "2", ".", "5", "%！！",
-            "\r\n\n", "　", "好", "👍🏽",
+            "我们在",
+            "2",
+            "0",
+            "2",
+            "4",
+            "年用",
+            " Rust",
+            "，",
+            "  ",
+            "x",
+            "\t\t",
+            "y",
+            " ",
+            "1",
+            "2",
+            ".",
+            "5",
+            "%！！",
+            "\r\n\n",
+            "　",
+            "好",
+            "👍🏽",
         ];
         assert_eq!(pieces(text).collect::<Vec<_>>(), expected);
     }

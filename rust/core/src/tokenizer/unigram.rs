@@ -58,13 +58,19 @@ pub fn train(mut chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Resul
 }
 
 /// Characters and candidates, and how many characters there are. They stand first.
-fn seed(chunks: &Chunks, alphabet: &Alphabet, options: &TokenizerOptions, job: &Job) -> Result<(Model, usize)> {
+fn seed(
+    chunks: &Chunks,
+    alphabet: &Alphabet,
+    options: &TokenizerOptions,
+    job: &Job,
+) -> Result<(Model, usize)> {
     let many = TokenizerOptions { vocab_size: options.vocab_size * SEED_FACTOR, ..options.clone() };
     let learned = bpe::learn(chunks.clone(), alphabet, &many, job)?;
     // As many characters as byte-pair encoding would take with the entries that are wanted.
     let enough = |&(made, &count): &(usize, &u64)| made + alphabet.entries_beside(count) >= options.slots();
     let last = learned.counts.iter().enumerate().find(enough);
-    let characters = last.map_or(alphabet.len(), |(_, &count)| alphabet.entries_beside(count)).min(options.slots());
+    let characters =
+        last.map_or(alphabet.len(), |(_, &count)| alphabet.entries_beside(count)).min(options.slots());
 
     let mut pieces: Vec<(CompactString, f64)> =
         alphabet.iter().take(characters).map(|c| (c.to_string().into(), 1.0)).collect();
@@ -90,7 +96,8 @@ struct Model {
 
 impl Model {
     fn new(pieces: Vec<(CompactString, f64)>, characters: usize) -> Self {
-        let (trie, places) = Trie::new(&pieces.iter().map(|(piece, score)| (&**piece, *score)).collect::<Vec<_>>());
+        let (trie, places) =
+            Trie::new(&pieces.iter().map(|(piece, score)| (&**piece, *score)).collect::<Vec<_>>());
         Self { pieces, characters, trie, places }
     }
 
@@ -125,9 +132,11 @@ impl Model {
         };
         let mut total = vec![0.0; self.trie.len()];
         // As many groups are in memory as there are threads, and they are added in their order.
-        let groups: Vec<&[(CompactString, u64)]> = chunks.chunks(chunks.len().div_ceil(GROUPS).max(1)).collect();
+        let groups: Vec<&[(CompactString, u64)]> =
+            chunks.chunks(chunks.len().div_ceil(GROUPS).max(1)).collect();
         for together in groups.chunks(job.threads()) {
-            let sums: Vec<Vec<f64>> = job.run(|| together.par_iter().map(|g| group(g)).collect::<Result<_>>())?;
+            let sums: Vec<Vec<f64>> =
+                job.run(|| together.par_iter().map(|g| group(g)).collect::<Result<_>>())?;
             for sum in sums {
                 total.iter_mut().zip(sum).for_each(|(total, sum)| *total += sum);
             }

@@ -58,7 +58,10 @@ impl Vocabulary {
             Self::Scored(scored) => scored.retain(|(piece, _)| !lost.contains(&**piece)),
             // A merge is only ever added where the ones before lead to it.
             Self::Merged { .. } => {
-                return Err(Error::Internal(format!("{} entries cannot be reached, such as {lost:?}", lost.len())));
+                return Err(Error::Internal(format!(
+                    "{} entries cannot be reached, such as {lost:?}",
+                    lost.len()
+                )));
             }
         }
         Ok(())
@@ -97,7 +100,8 @@ impl Vocabulary {
         match self {
             Self::Merged { entries, merges } => {
                 let tokens = fixed_tokens().chain(entries.iter().map(|entry| entry.to_string()));
-                let vocab: Map<String, Value> = tokens.zip(0u32..).map(|(token, id)| (token, id.into())).collect();
+                let vocab: Map<String, Value> =
+                    tokens.zip(0u32..).map(|(token, id)| (token, id.into())).collect();
                 let merges: Vec<[&str; 2]> = merges.iter().map(|(left, right)| [&**left, &**right]).collect();
                 json!({
                     "type": "BPE", "dropout": null, "unk_token": UNK, "continuing_subword_prefix": null,
@@ -122,7 +126,8 @@ pub fn unreachable(tokenizer: &Tokenizer) -> Result<Vec<String>> {
     let internal = |error: tokenizers::Error| Error::Internal(error.to_string());
     let mut lost = Vec::new();
     for id in FIRST_CHARACTER as u32..tokenizer.get_vocab_size(true) as u32 {
-        let entry = tokenizer.id_to_token(id).ok_or_else(|| Error::Internal(format!("id {id} has no entry")))?;
+        let entry =
+            tokenizer.id_to_token(id).ok_or_else(|| Error::Internal(format!("id {id} has no entry")))?;
         if tokenizer.encode_fast(entry.as_str(), false).map_err(internal)?.get_ids() != [id] {
             lost.push(entry);
         }

@@ -84,11 +84,17 @@ pub fn count_words(texts: &[&str], options: &WordOptions, job: &Job) -> Result<W
 ///
 /// # Errors
 /// [`Error::File`], [`Error::Record`] and [`Error::Io`] name the file; [`Error::Cancelled`].
-pub fn count_words_files(inputs: &[PathBuf], out: &Path, options: &WordOptions, job: &Job) -> Result<WordReport> {
+pub fn count_words_files(
+    inputs: &[PathBuf],
+    out: &Path,
+    options: &WordOptions,
+    job: &Job,
+) -> Result<WordReport> {
     let segmenter = options.segmenter()?;
     let totals = Tally::new();
     let mut rows = Rows::open(inputs)?;
-    let columns = text_columns(rows.schema(), &options.columns).map_err(|problem| Error::file(&inputs[0], problem))?;
+    let columns =
+        text_columns(rows.schema(), &options.columns).map_err(|problem| Error::file(&inputs[0], problem))?;
     job.phase("count", rows.rows());
     let mut report = WordReport { rows: rows.rows(), ..WordReport::default() };
     let mut counters = Counters::new(&segmenter, &totals, options.hmm, job);
@@ -137,7 +143,9 @@ impl<'t> Counters<'t> {
         let work = |(counter, scratch): &mut (Counter<'t>, Scratch)| {
             loop {
                 let start = next.fetch_add(CHUNK_TEXTS, Ordering::Relaxed);
-                let Some(chunk) = texts.get(start..(start + CHUNK_TEXTS).min(texts.len())) else { return Ok(()) };
+                let Some(chunk) = texts.get(start..(start + CHUNK_TEXTS).min(texts.len())) else {
+                    return Ok(());
+                };
                 if chunk.is_empty() {
                     return Ok(());
                 }

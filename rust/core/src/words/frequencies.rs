@@ -50,9 +50,12 @@ impl Frequencies {
                 .trim_start_matches('\u{feff}');
             if !line.is_empty() {
                 let (word, frequency) = parse_line(line);
-                let frequency: Option<u64> =
-                    frequency.map(str::parse).transpose().map_err(|_| refuse("has a frequency of over 64 bits"))?;
-                self.add(word, frequency).ok_or_else(|| refuse("takes the sum of all frequencies over 64 bits"))?;
+                let frequency: Option<u64> = frequency
+                    .map(str::parse)
+                    .transpose()
+                    .map_err(|_| refuse("has a frequency of over 64 bits"))?;
+                self.add(word, frequency)
+                    .ok_or_else(|| refuse("takes the sum of all frequencies over 64 bits"))?;
             }
         }
         Ok(())
@@ -88,7 +91,8 @@ impl Frequencies {
 
     /// A prefix that is no word has frequency 0 and not 1 in [`Frequencies::suggest`].
     fn add_prefixes(&mut self) {
-        let missing: Vec<Box<str>> = self.words.keys().flat_map(|word| prefixes(word)).map(Into::into).collect();
+        let missing: Vec<Box<str>> =
+            self.words.keys().flat_map(|word| prefixes(word)).map(Into::into).collect();
         for prefix in missing {
             self.words.entry(prefix).or_insert(0);
         }

@@ -109,7 +109,8 @@ impl Markov {
         for emission in emissions {
             let mut before = [0; STATES];
             scores = std::array::from_fn(|state| {
-                let from = |previous: usize| scores[previous] + self.transitions[previous][state] + emission[state];
+                let from =
+                    |previous: usize| scores[previous] + self.transitions[previous][state] + emission[state];
                 let [early, late] = BEFORE[state];
                 let (a, b) = (from(early), from(late));
                 before[state] = if a > b { early } else { late } as u8;

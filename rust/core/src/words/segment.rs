@@ -131,7 +131,13 @@ impl Segmenter {
     }
 
     /// Cuts `text` into `sink`.
-    pub(super) fn cut_into<'a>(&self, text: &'a str, hmm: bool, scratch: &mut Scratch, sink: &mut impl Sink<'a>) {
+    pub(super) fn cut_into<'a>(
+        &self,
+        text: &'a str,
+        hmm: bool,
+        scratch: &mut Scratch,
+        sink: &mut impl Sink<'a>,
+    ) {
         scratch.codes.clear();
         scratch.bounds.clear();
         let mut chars = text.char_indices().peekable();
@@ -281,6 +287,8 @@ impl Words {
     /// Every word with its place.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
         let starts = std::iter::once(0).chain(self.words.iter().map(|&(end, _)| end));
-        starts.zip(&self.words).map(|(start, &(end, place))| (&self.text[start as usize..end as usize], place))
+        starts
+            .zip(&self.words)
+            .map(|(start, &(end, place))| (&self.text[start as usize..end as usize], place))
     }
 }

@@ -143,14 +143,16 @@ fn add_batch(sums: &mut FxHashMap<CompactString, u64>, batch: &RecordBatch) -> R
     for (i, (word, count)) in words.iter().zip(counts).enumerate() {
         let word = word.ok_or(Problem::Row(i, "column \"word\" is null"))?;
         let count = count.and_then(|count| u64::try_from(count).ok());
-        let count = count.ok_or(Problem::Row(i, "column \"count\" is null or negative; a count is at least 0"))?;
+        let count =
+            count.ok_or(Problem::Row(i, "column \"count\" is null or negative; a count is at least 0"))?;
         *sums.entry(word.into()).or_insert(0) += count;
     }
     Ok(())
 }
 
 fn count_column(batch: &RecordBatch) -> Result<&Int64Array, String> {
-    let column = batch.column_by_name("count").ok_or("column \"count\" not found; expected a table word, count")?;
+    let column =
+        batch.column_by_name("count").ok_or("column \"count\" not found; expected a table word, count")?;
     column
         .as_primitive_opt::<Int64Type>()
         .ok_or_else(|| format!("column \"count\" is {}, not int64", column.data_type()))

@@ -213,7 +213,8 @@ impl Places {
         }
         loop {
             // 64 bases at once: a bit stays set where every child is free.
-            let free = codes.iter().fold(u64::MAX, |free, &code| free & self.free(self.from + usize::from(code)));
+            let free =
+                codes.iter().fold(u64::MAX, |free, &code| free & self.free(self.from + usize::from(code)));
             if free != 0 {
                 self.from += free.trailing_zeros() as usize;
                 break;

@@ -1,6 +1,6 @@
 """Write `jieba.json`: texts and how jieba 0.42.1 cuts them, with and without Markov model.
 
-    python rust/core/tests/golden/make_jieba.py
+python rust/core/tests/golden/make_jieba.py
 """
 
 from __future__ import annotations
