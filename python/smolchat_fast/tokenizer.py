@@ -65,6 +65,9 @@ class TokenizerOptions:
     """Characters of an entry at most."""
     min_count: int = 2
     """An entry must have been seen this often."""
+    train_mb: int = 1_024
+    """Text to learn from at most, in MiB; of more, some texts are taken, by a hash of each. Memory is
+    about six times this."""
     columns: tuple[str, ...] = ()
     """Columns of a table that are read; none: every text column but `source`."""
 
@@ -133,7 +136,7 @@ def build_tokenizer_files(
 ) -> TokenizerReport:
     """Build a tokenizer from row files or from word counts.
 
-    Memory: the distinct pieces of text between punctuation, about five times the text at most.
+    Memory: about six times `train_mb`, or the table of counts.
 
     Args:
         inputs: Row files with the same columns, or tables `word, count` of the command `count`.

@@ -57,7 +57,7 @@ pub fn build_from_texts(texts: &[&str], options: &TokenizerOptions, job: &Job) -
     if options.kind == Kind::Merges {
         return build_from_words(&count_words(texts, &WordOptions::default(), job)?, options, job);
     }
-    let counter = ChunkCounter::new();
+    let counter = ChunkCounter::new(options.share_of(texts.iter().map(|text| text.len() as u64).sum()));
     job.phase("read", texts.len() as u64);
     counter.add(texts, job, |texts| job.advance(texts as u64))?;
     build(counter.finish(), options, job)
@@ -86,7 +86,7 @@ fn read_chunks(inputs: &[PathBuf], options: &TokenizerOptions, job: &Job) -> Res
     let mut rows = Rows::open(inputs)?;
     let problem = |problem: String| Error::file(inputs.first().map_or(Path::new(""), |path| path), problem);
     let columns = text_columns(rows.schema(), &options.columns).map_err(problem)?;
-    let counter = ChunkCounter::new();
+    let counter = ChunkCounter::new(options.share_of(estimate_bytes(inputs, &columns)?));
     job.phase("read", rows.rows());
     loop {
         let batches = rows.by_ref().take(BATCHES_A_THREAD * job.threads()).collect::<Result<Vec<_>>>()?;
@@ -102,6 +102,20 @@ fn read_chunks(inputs: &[PathBuf], options: &TokenizerOptions, job: &Job) -> Res
         counter.add(&texts, job, |_| job.check())?;
         job.advance(batches.iter().map(|batch| batch.batch.num_rows() as u64).sum())?;
     }
+}
+
+/// Bytes of text, judged by the first rows of each file.
+fn estimate_bytes(inputs: &[PathBuf], columns: &[String]) -> Result<u64> {
+    let mut bytes = 0;
+    for path in inputs {
+        let mut rows = Rows::open(std::slice::from_ref(path))?;
+        let all = rows.rows();
+        if let Some(first) = rows.next().transpose()? {
+            let sizes = columns.iter().map(|column| first.text(column).map(|texts| texts.value_data().len() as u64));
+            bytes += sizes.sum::<Result<u64>>()? * all / (first.batch.num_rows() as u64).max(1);
+        }
+    }
+    Ok(bytes)
 }
 
 fn build(chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Built> {

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use compact_str::CompactString;
 use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::pieces::pieces;
 use crate::error::Result;
@@ -24,12 +25,14 @@ pub type Chunks = Vec<(CompactString, u64)>;
 pub struct ChunkCounter {
     tally: Tally,
     idle: Mutex<Vec<Counts>>,
+    /// Texts with a higher hash are passed over.
+    highest: u64,
 }
 
 impl ChunkCounter {
-    /// Nothing gathered.
-    pub fn new() -> Self {
-        Self { tally: Tally::new(), idle: Mutex::default() }
+    /// Nothing gathered yet; of the texts to come this share is taken.
+    pub fn new(share: f64) -> Self {
+        Self { tally: Tally::new(), idle: Mutex::default(), highest: (share * u64::MAX as f64) as u64 }
     }
 
     /// Adds the pieces of some texts; calls `done` with the number of texts after each group.
@@ -37,7 +40,8 @@ impl ChunkCounter {
         let groups = || {
             texts.par_chunks(GROUP_TEXTS).try_for_each(|group| {
                 let mut counts = self.with_idle(Vec::pop).unwrap_or_default();
-                for chunk in group.iter().flat_map(|text| pieces(text)).flat_map(parts) {
+                let taken = group.iter().filter(|text| xxh3_64(text.as_bytes()) <= self.highest);
+                for chunk in taken.flat_map(|text| pieces(text)).flat_map(parts) {
                     match counts.get_mut(chunk) {
                         Some(count) => *count += 1,
                         None => drop(counts.insert(chunk.into(), 1)),

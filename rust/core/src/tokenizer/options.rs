@@ -32,6 +32,9 @@ pub struct TokenizerOptions {
     pub max_chars: usize,
     /// An entry must have been seen this often.
     pub min_count: u64,
+    /// Text to learn from at most, in MiB; of more, some texts are taken, by a hash of each. Memory is
+    /// about six times this.
+    pub train_mb: usize,
     /// Columns of a table that are read; none: every text column but `source`.
     pub columns: Vec<String>,
 }
@@ -44,6 +47,7 @@ impl Default for TokenizerOptions {
             coverage: 0.9995,
             max_chars: 16,
             min_count: 2,
+            train_mb: 1_024,
             columns: Vec::new(),
         }
     }
@@ -68,7 +72,16 @@ impl TokenizerOptions {
         if self.min_count == 0 {
             return Err(Error::option("min_count", self.min_count, "must be at least 1"));
         }
+        if self.train_mb == 0 {
+            return Err(Error::option("train_mb", self.train_mb, "must be at least 1"));
+        }
         Ok(())
+    }
+
+    /// Share of a text of so many bytes that is learned from.
+    #[must_use]
+    pub fn share_of(&self, bytes: u64) -> f64 {
+        (self.train_mb << 20) as f64 / bytes.max(1) as f64
     }
 
     /// Entries for characters and longer pieces.
