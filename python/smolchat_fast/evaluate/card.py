@@ -114,7 +114,8 @@ class Card:
         for name, score in self.exact.items():
             style = "" if score.preferred is None else f", preferred style {score.preferred:.3f}"
             lines.append(
-                f"exact match {name}: {score.share:.3f} ({score.low:.3f} to {score.high:.3f}, n = {score.n}){style}"
+                f"exact match {name}: {score.share:.3f} ({score.low:.3f} to {score.high:.3f}, "
+                f"n = {score.n}){style}"
             )
         if self.bleu:
             lines.append(f"BLEU-4 {self.bleu.score:.2f} ({self.bleu.rows:,} rows)")

@@ -197,7 +197,8 @@ def _lora(options: DpoOptions, model: nn.Module) -> LoraConfig:
     targets = [name for name in linear if any(pattern.match(name) for pattern in wanted)]
     if not targets:
         raise ValueError(
-            f"option lora_targets = {options.lora_targets}: matches none of the model's layers, such as {linear[0]}"
+            f"option lora_targets = {options.lora_targets}: matches none of the model's layers, "
+            f"such as {linear[0]}"
         )
     return LoraConfig(
         task_type=TaskType.SEQ_2_SEQ_LM,
