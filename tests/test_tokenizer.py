@@ -226,7 +226,9 @@ def test_of_more_text_than_asked_for_a_part_is_taken():
     texts = [f"{choice}{i}" * 40 for i in range(8_000) for choice in ("春眠不觉晓", "处处闻啼鸟")]
     assert sum(len(text.encode()) for text in texts) > 4 << 20
     small = build_tokenizer(texts, TokenizerOptions(train_mb=1, vocab_size=400))
-    assert small.to_str() == build_tokenizer(texts[::-1], TokenizerOptions(train_mb=1, vocab_size=400)).to_str()
+    assert (
+        small.to_str() == build_tokenizer(texts[::-1], TokenizerOptions(train_mb=1, vocab_size=400)).to_str()
+    )
     assert report(small, texts[:9])["round_trip_share"] == 1
 
 

@@ -221,7 +221,7 @@ def _publish(finals: Sequence[Path], partials: Sequence[Path], manifest: Mapping
             (partial / "begun.json").unlink(missing_ok=True) if partial.is_dir() else None
             place = partial / "manifest.json" if partial.is_dir() else manifest_path(final)
             _write_synced(place, text)
-        os.replace(partial, final)
+        partial.replace(final)
 
 
 def _write_synced(path: Path, text: str) -> None:
@@ -230,7 +230,7 @@ def _write_synced(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def _remove(*paths: Path) -> None:
