@@ -111,7 +111,8 @@ fn estimate_bytes(inputs: &[PathBuf], columns: &[String]) -> Result<u64> {
         let mut rows = Rows::open(std::slice::from_ref(path))?;
         let all = rows.rows();
         if let Some(first) = rows.next().transpose()? {
-            let sizes = columns.iter().map(|column| first.text(column).map(|texts| texts.value_data().len() as u64));
+            let sizes =
+                columns.iter().map(|column| first.text(column).map(|texts| texts.value_data().len() as u64));
             bytes += sizes.sum::<Result<u64>>()? * all / (first.batch.num_rows() as u64).max(1);
         }
     }
