@@ -6,6 +6,26 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+__all__ = [
+    "Segmenter",
+    "Stream",
+    "build_tokenizer_from_files",
+    "build_tokenizer_from_texts",
+    "build_tokenizer_from_words",
+    "clean_files",
+    "clean_table",
+    "clean_text",
+    "count_words",
+    "count_words_files",
+    "deduplicate_files",
+    "default_options",
+    "find_duplicates",
+    "merge_word_counts",
+    "read_files",
+    "split_files",
+    "version",
+]
+
 _Path = str | PathLike[str]
 _Progress = Callable[[str, int, int], object] | None
 
@@ -96,6 +116,7 @@ def count_words_files(
     progress: _Progress = None,
 ) -> str: ...
 def merge_word_counts(tables: Sequence[Any]) -> pa.Table: ...
+
 @final
 class Segmenter:
     def __new__(cls, user_dict: _Path | None = None) -> Segmenter: ...

@@ -33,10 +33,14 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "demo": Command("demo", "demo", "make a chat model from built-in data, before your eyes", "start here"),
-    "run": Command("pipeline", "run_recipe", "the same with your own data: every stage of a recipe", "start here"),
+    "run": Command(
+        "pipeline", "run_recipe", "the same with your own data: every stage of a recipe", "start here"
+    ),
     "sources": Command("sources", "read_files", "raw files of any format and encoding to rows", "data"),
     "clean": Command("clean", "clean_files", "clean rows by named rules, say what changed", "data"),
-    "dedup": Command("dedup", "deduplicate_files", "drop exact and near duplicates, name the kept row", "data"),
+    "dedup": Command(
+        "dedup", "deduplicate_files", "drop exact and near duplicates, name the kept row", "data"
+    ),
     "count": Command("words", "count_words_files", "count words as jieba does", "data"),
     "tokenizer": Command("tokenizer", "build_tokenizer_files", "build a lossless tokenizer", "data"),
     "split": Command("split", "split_files", "part rows into training and validation rows", "data"),
@@ -118,7 +122,11 @@ def parse(name: str, arguments: Sequence[str]) -> Callable[[], Any]:
 
 def _take_recipe(function: Callable[..., Any], arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
     """A leading recipe file gives the defaults of the flags that follow it."""
-    if "recipe" not in inspect.signature(function).parameters or not arguments or arguments[0].startswith("-"):
+    if (
+        "recipe" not in inspect.signature(function).parameters
+        or not arguments
+        or arguments[0].startswith("-")
+    ):
         return {}, arguments
     from smolchat_fast.recipe import read_recipe
 
@@ -140,7 +148,9 @@ def _flags(function: Callable[..., Any], defaults: Mapping[str, Any]) -> Callabl
             hint = Annotated[hint, conf.arg(name="")]
         elif parameter.default is inspect.Parameter.empty and name != "out":
             hint = conf.Positional[hint] if parameter.kind is not inspect.Parameter.KEYWORD_ONLY else hint
-        parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint))
+        parameters.append(
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+        )
     if "progress" in hints:
         quiet = inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
         parameters.append(quiet)
@@ -148,7 +158,9 @@ def _flags(function: Callable[..., Any], defaults: Mapping[str, Any]) -> Callabl
     def chosen(**values: Any) -> dict[str, Any]:
         return values
 
-    chosen.__doc__ = (inspect.getdoc(function) or "").replace("Args:\n", "Args:\n    quiet: Show no progress.\n")
+    chosen.__doc__ = (inspect.getdoc(function) or "").replace(
+        "Args:\n", "Args:\n    quiet: Show no progress.\n"
+    )
     chosen.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     chosen.__annotations__ = {p.name: p.annotation for p in parameters}
     return chosen

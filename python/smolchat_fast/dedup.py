@@ -227,7 +227,7 @@ def as_table(data: Any) -> pa.Table:
         try:
             return pa.table(data)
         except (TypeError, ValueError, pa.ArrowInvalid):
-            return pa.table({TEXT: pa.chunked_array(data)})
+            return pa.Table.from_arrays([pa.chunked_array(data)], [TEXT])
     if hasattr(data, "__arrow_c_array__"):
         column = pa.array(data)
         is_table = pa.types.is_struct(column.type)

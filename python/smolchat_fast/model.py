@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -61,6 +62,7 @@ def build_model(options: ModelOptions, tokenizer: Path, seed: int = 1) -> T5ForC
 def t5_config(options: ModelOptions, vocab_size: int) -> T5Config:
     """The configuration of transformers for these options."""
     shape = options.shape()
+    extra: dict[str, Any] = {"decoder_start_token_id": PAD, "tie_word_embeddings": True}
     return T5Config(
         vocab_size=vocab_size,
         d_model=shape.d_model,
@@ -73,8 +75,7 @@ def t5_config(options: ModelOptions, vocab_size: int) -> T5Config:
         dropout_rate=shape.dropout,
         pad_token_id=PAD,
         eos_token_id=EOS,
-        decoder_start_token_id=PAD,  # pyright: ignore[reportCallIssue]
-        tie_word_embeddings=True,  # pyright: ignore[reportCallIssue]
+        **extra,
     )
 
 

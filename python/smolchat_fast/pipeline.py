@@ -143,7 +143,9 @@ class _Run:
 
         def stage() -> Any:
             options = self.recipe.corpus
-            return run_stage("corpus", folder, write, options=options, overwrite=self.common["overwrite"]).report
+            return run_stage(
+                "corpus", folder, write, options=options, overwrite=self.common["overwrite"]
+            ).report
 
         self._do("corpus", folder, stage)
         self.questions = self.questions or folder / "questions" / "test.jsonl"
@@ -184,9 +186,7 @@ class _Run:
         self._do(
             "tokenizer",
             folder,
-            lambda: self._call(
-                tokenizer.build_tokenizer_files, source, folder, self.recipe.tokenizer
-            ),
+            lambda: self._call(tokenizer.build_tokenizer_files, source, folder, self.recipe.tokenizer),
         )
 
     def pretrain(self) -> None:

@@ -135,8 +135,12 @@ def _structure(cls: type[T], table: Mapping[str, Any], path: Path) -> T:
     try:
         return converter.structure(table, cls)
     except cattrs.BaseValidationError as error:
-        problems = "; ".join(cattrs.transform_error(error, path=""))
+        problems = "; ".join(cattrs.transform_error(error, path="", format_exception=_problem))
         raise ValueError(f"{path}: {problems.replace('@ .', 'in ')}") from error
+
+
+def _problem(error: BaseException, kind: type | None) -> str:
+    return str(error) if isinstance(error, ValueError) else f"expected {kind}, found something else ({error})"
 
 
 def _strict(kind: type, accepted: Any) -> Any:

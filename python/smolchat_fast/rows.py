@@ -69,9 +69,9 @@ def _found(path: Path, file: pq.ParquetFile, column: Column) -> str:
     for name in wanted:
         if name in names:
             return name
+    missing = " or ".join(repr(name) for name in wanted)
     raise DataError(
-        f"{path}: column {' or '.join(repr(name) for name in wanted)} not found (columns: {', '.join(names)}). "
-        "Rename one, or name another file."
+        f"{path}: column {missing} not found (columns: {', '.join(names)}). Rename one, or name another file."
     )
 
 

@@ -81,5 +81,7 @@ def split_files(
         )
 
     valid = valid or out.with_name("valid.parquet")
-    finished = run_stage("split", out, work, inputs=inputs, options=options, also=[valid], overwrite=overwrite)
+    finished = run_stage(
+        "split", out, work, inputs=inputs, options=options, also=[valid], overwrite=overwrite
+    )
     return SplitReport(**finished.report)

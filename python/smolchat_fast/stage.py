@@ -77,7 +77,9 @@ def run_stage(
         _refuse_if_different(out, made, wanted)
         return Finished(made["report"], True, made["seconds"], made["peak_mb"])
     if made is None and out.exists() and not overwrite:
-        raise StageError(f"{out} exists but was not finished by this program. Use --overwrite, or another --out.")
+        raise StageError(
+            f"{out} exists but was not finished by this program. Use --overwrite, or another --out."
+        )
 
     finals = [out, *also]
     partials = [path.with_name(path.name + PARTIAL) for path in finals]
@@ -163,7 +165,9 @@ def _fingerprint(name: str, inputs: Sequence[Path], options: Any) -> dict[str, A
 def _refuse_if_different(out: Path, made: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     changes = differences(made, wanted)
     if changes:
-        raise StageError(f"{out} exists and differs in: {'; '.join(changes)}. Use --overwrite, or another --out.")
+        raise StageError(
+            f"{out} exists and differs in: {'; '.join(changes)}. Use --overwrite, or another --out."
+        )
 
 
 def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
@@ -217,7 +221,7 @@ def _publish(finals: Sequence[Path], partials: Sequence[Path], manifest: Mapping
             (partial / "begun.json").unlink(missing_ok=True) if partial.is_dir() else None
             place = partial / "manifest.json" if partial.is_dir() else manifest_path(final)
             _write_synced(place, text)
-        os.replace(partial, final)
+        partial.replace(final)
 
 
 def _write_synced(path: Path, text: str) -> None:
@@ -226,7 +230,7 @@ def _write_synced(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 def _remove(*paths: Path) -> None:

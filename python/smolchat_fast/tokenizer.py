@@ -220,7 +220,7 @@ def report(tokenizer: Tokenizer, texts: Sequence[str]) -> dict[str, Any]:
         "tokens": tokens,
         "characters": characters,
         "characters_per_token": round(characters / max(tokens, 1), 4),
-        "unknown_share": flat.count(unknown) / max(tokens, 1),
+        "unknown_share": sum(token == unknown for token in flat) / max(tokens, 1),
         "byte_share": sum(FIRST_BYTE <= token < FIRST_CHARACTER for token in flat) / max(tokens, 1),
         "round_trip_share": sum(a == b for a, b in zip(back, texts, strict=True)) / max(len(texts), 1),
         "unreachable": _unreachable(tokenizer),

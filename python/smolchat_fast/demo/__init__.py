@@ -14,7 +14,13 @@ from smolchat_fast.pipeline import RunReport, run_recipe
 from smolchat_fast.progress import Progress
 from smolchat_fast.recipe import CheckOptions, Recipe, read_recipe
 
-QUESTIONS = ("湖南省的省会是哪里？", "7乘8等于多少？", "画蛇的下半句是什么？", "苹果用英语怎么说？", "明天的彩票号码是多少？")
+QUESTIONS = (
+    "湖南省的省会是哪里？",
+    "7乘8等于多少？",
+    "画蛇的下半句是什么？",
+    "苹果用英语怎么说？",
+    "明天的彩票号码是多少？",
+)
 
 
 @dataclass(frozen=True)

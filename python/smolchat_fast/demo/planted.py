@@ -67,4 +67,3 @@ def _restored(rows: Iterable[Mapping[str, Any]], cleaned: Path) -> Counter[str]:
     there = set(zip(table["prompt"].to_pylist(), table["response"].to_pylist(), strict=True))
     dirty = (row for row in rows if row["kind"] in CHANGED)
     return Counter(row["kind"] for row in dirty if (row["clean_prompt"], row["clean_response"]) in there)
-

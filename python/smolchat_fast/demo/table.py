@@ -61,7 +61,7 @@ def loss_lines(metrics: Path, lines: int = 8) -> str:
     if not rows:
         return ""
     step = max(1, len(rows) // lines)
-    shown = [*rows[:: step], *([] if (len(rows) - 1) % step == 0 else [rows[-1]])]
+    shown = [*rows[::step], *([] if (len(rows) - 1) % step == 0 else [rows[-1]])]
     highest = max(row["valid_loss"] for row in shown)
     table = [["step", "valid loss", ""]]
     for row in shown:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,8 @@ class Card:
         for name, score in self.exact.items():
             style = "" if score.preferred is None else f", preferred style {score.preferred:.3f}"
             lines.append(
-                f"exact match {name}: {score.share:.3f} ({score.low:.3f} to {score.high:.3f}, n = {score.n}){style}"
+                f"exact match {name}: {score.share:.3f} ({score.low:.3f} to {score.high:.3f}, "
+                f"n = {score.n}){style}"
             )
         if self.bleu:
             lines.append(f"BLEU-4 {self.bleu.score:.2f} ({self.bleu.rows:,} rows)")
@@ -152,14 +153,17 @@ def markdown(card: Card) -> str:
         parts += ["## Exact match", _table(heads, [_exact_row(*item) for item in card.exact.items()])]
     if card.bleu:
         precisions = " / ".join(f"{precision:.1f}" for precision in card.bleu.precisions)
-        cells = (
+        scores = (
             f"{card.bleu.score:.2f}",
             precisions,
             f"{card.bleu.brevity_penalty:.3f}",
             f"{card.bleu.rows:,}",
         )
-        heads = ("BLEU-4", "1 to 4-gram precision", "brevity penalty", "rows")
-        parts += ["## BLEU", _table(heads, [cells]), f"sacrebleu: `{card.bleu.signature}`"]
+        parts += [
+            "## BLEU",
+            _table(("BLEU-4", "1 to 4-gram precision", "brevity penalty", "rows"), [scores]),
+            f"sacrebleu: `{card.bleu.signature}`",
+        ]
     if card.samples:
         marks = {True: "right", False: "wrong", None: ""}
         rows = [(s.prompt, s.answer, s.expected, marks[s.right]) for s in card.samples]
@@ -179,7 +183,7 @@ def _exact_row(name: str, score: ExactScore) -> tuple[str, ...]:
     return name, f"{score.share:.3f}", interval, preferred, f"{score.right:,}", f"{score.n:,}"
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [heads, tuple("---" for _ in heads), *rows]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 

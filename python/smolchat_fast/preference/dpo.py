@@ -6,9 +6,9 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from smolchat_fast import device
 from smolchat_fast.preference.options import DpoOptions, DpoReport
@@ -131,7 +131,7 @@ def _report(trainer: Seq2SeqDpoTrainer, log: RunLog, options: DpoOptions, cut: i
     from smolchat_fast.model import count_parameters
 
     return {
-        "pairs": len(trainer.train_dataset),
+        "pairs": len(cast("Sized", trainer.train_dataset)),
         "cut": cut,
         "steps": trainer.state.global_step,
         **{name: log.last[name] for name in ("loss", "chosen_reward", "rejected_reward", "accuracy")},
@@ -197,7 +197,8 @@ def _lora(options: DpoOptions, model: nn.Module) -> LoraConfig:
     targets = [name for name in linear if any(pattern.match(name) for pattern in wanted)]
     if not targets:
         raise ValueError(
-            f"option lora_targets = {options.lora_targets}: matches none of the model's layers, such as {linear[0]}"
+            f"option lora_targets = {options.lora_targets}: matches none of the model's layers, "
+            f"such as {linear[0]}"
         )
     return LoraConfig(
         task_type=TaskType.SEQ_2_SEQ_LM,

@@ -18,6 +18,7 @@ NAMES = {
     "loss": "loss",
     "learning_rate": "lr",
     "grad_norm": "grad_norm",
+    "sft_loss": "sft_loss",
     "rewards/chosen": "chosen_reward",
     "rewards/rejected": "rejected_reward",
     "rewards/margins": "margin",

@@ -34,7 +34,8 @@ def merge_files(
         out: Folder of the merged model and its tokenizer, as plain `from_pretrained` reads it.
         options: How the merge is proved.
         model: Folder of the base model, the one the adapter was trained on.
-        samples: Parquet file of rows (prompt, and response or chosen) to compare on; random tokens by default.
+        samples: Parquet file of rows (prompt, and response or chosen) to compare on; random tokens by
+            default.
         threads: CPU threads of torch.
         overwrite: Replace an output that was made otherwise.
         progress: Called with the step under way.
@@ -64,7 +65,8 @@ def _adapter_folder(inputs: Sequence[Path]) -> Path:
         raise DataError(f"merge takes one adapter folder, got {len(inputs)}: {', '.join(map(str, inputs))}")
     if not (inputs[0] / "adapter_config.json").is_file():
         raise DataError(
-            f"{inputs[0]}: no adapter (adapter_config.json not found). A model trained with lora_rank 0 is whole already."
+            f"{inputs[0]}: no adapter (adapter_config.json not found). "
+            "A model trained with lora_rank 0 is whole already."
         )
     return inputs[0]
 
@@ -120,5 +122,6 @@ def prove(report: Report) -> None:
     if not report["largest_difference"] <= allowed:
         raise StageError(
             f"the merged model does not say what the adapted one says: logits differ by up to "
-            f"{report['largest_difference']:.3g} in {report['dtype']}, rounding allows {allowed:.3g}. Nothing was written."
+            f"{report['largest_difference']:.3g} in {report['dtype']}, rounding allows {allowed:.3g}. "
+            "Nothing was written."
         )

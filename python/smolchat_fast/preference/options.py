@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -47,7 +48,8 @@ class DpoOptions:
     beta: float = 0.1
     """Strength of the tie to the reference model; higher strays less."""
     sft_weight: float = 0.0
-    """Weight of the chosen answers' own loss by token, added to the loss of the pairs; keeps what is known."""
+    """Weight of the chosen answers' own loss by token, added to the loss of the pairs. Preferences alone
+    also push up answers that are neither chosen nor rejected; this keeps what is known."""
     steps: int = 0
     """Steps in all; 0: as many as `epochs` takes."""
     epochs: int = 1
@@ -94,6 +96,13 @@ class DpoOptions:
         _at_least(self, 1, "batch_rows", "accumulate", "max_source", "max_target", "log_every")
         _at_least(self, 0, "sft_weight", "steps", "lora_rank", "lr", "weight_decay", "max_norm", "save_every")
         _above(self, 0, "beta", "lora_alpha")
+        for pattern in self.lora_targets:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(
+                    f"option lora_targets = {pattern!r}: not a regular expression ({error})"
+                ) from error
         if not self.steps:
             _at_least(self, 1, "epochs")
         _check(self, ("warmup_share", "lora_dropout"), lambda share: 0 <= share < 1, "must be in [0, 1)")
@@ -169,9 +178,9 @@ class MergeReport:
 
     def __str__(self) -> str:
         return (
-            f"merged in {self.dtype}: logits differ from the adapted model's by at most {self.largest_difference:.2g} "
-            f"on {self.rows} rows (allowed {self.tolerance:g} of {self.largest_logit:.3g}; the adapter itself moves "
-            f"them by up to {self.largest_change:.2g})"
+            f"merged in {self.dtype}: logits differ from the adapted model's by at most "
+            f"{self.largest_difference:.2g} on {self.rows} rows (allowed {self.tolerance:g} of "
+            f"{self.largest_logit:.3g}; the adapter itself moves them by up to {self.largest_change:.2g})"
         )
 
 

@@ -28,7 +28,8 @@ from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.rows import read_texts
 
 Example = Mapping[str, Any]
-"""Of one pair: `prompt_ids`, `chosen_ids`, `rejected_ids`, and once known `ref_chosen_logps`, `ref_rejected_logps`."""
+"""Of one pair: `prompt_ids`, `chosen_ids`, `rejected_ids`, and once known `ref_chosen_logps` and
+`ref_rejected_logps`."""
 
 
 def read_pairs(

@@ -1,7 +1,8 @@
 """trl's DPO trainer for encoder-decoder models, which trl itself no longer trains.
 
-What trl would do on one sequence of prompt and answer is done here on two: the data and the reference come
-prepared from `pairs`, and the loss is its own. Optimizer, schedule, checkpoints and resume are those of trl and transformers.
+What trl would do on one sequence of prompt and answer is done here on two: the data and the reference
+come prepared from `pairs`, and the loss is its own. Optimizer, schedule, checkpoints and resume are those
+of trl and transformers.
 """
 
 from __future__ import annotations
@@ -39,18 +40,18 @@ class Seq2SeqDpoTrainer(DPOTrainer):
             log_probs = answer_log_probs(model, inputs)
         rewards = self.beta * (log_probs - inputs["reference"])  # [2 B]
         chosen, rejected = rewards.chunk(2)
-        losses = dpo_loss(chosen, rejected)  # [B]
-        lengths = (inputs["labels"] != IGNORED).sum(1)[: len(chosen)]
-        sft = -log_probs[: len(chosen)].sum() / lengths.sum()
+        targets = (inputs["labels"][: len(chosen)] != IGNORED).sum()
+        sft = -log_probs[: len(chosen)].sum() / targets
         self._keep(
             {
+                "sft_loss": sft,
                 "rewards/chosen": chosen,
                 "rewards/rejected": rejected,
                 "rewards/margins": chosen - rejected,
                 "rewards/accuracies": (chosen > rejected).float(),
             }
         )
-        loss = losses.mean() + self.loss_weights[1] * sft
+        loss = dpo_loss(chosen, rejected).mean() + self.loss_weights[1] * sft
         return (loss, {}) if return_outputs else loss
 
     def _keep(self, measures: dict[str, Tensor]) -> None:

@@ -107,7 +107,7 @@ class Engine(Generic[Row]):
             ShuttingDownError: the engine is being closed.
         """
         answer = Answer(len(prompt))
-        job = _Job(prompt, decoding, answer, TextStream(self._decoder.text, decoding.stop))
+        job: _Job[Row] = _Job(prompt, decoding, answer, TextStream(self._decoder.text, decoding.stop))
         with self._work:
             if self._close_at is not None:
                 raise ShuttingDownError("the server is shutting down")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 Preset = Literal["model", "greedy", "sample"]
 
@@ -103,7 +103,7 @@ class DecodeOptions:
             "no_repeat_ngram_size": self.no_repeat_ngram_size,
             "seed": self.seed,
         }
-        changes = {name: value for name, value in given.items() if value is not None}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         return replace(base, max_new_tokens=self.max_new_tokens, **changes)
 
 

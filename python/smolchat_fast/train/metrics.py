@@ -32,7 +32,7 @@ class Metrics:
         self._file = self.path.open("w", encoding="utf-8")
         for line in kept:
             self._write(line)
-        self._begun = time.monotonic() - state.seconds
+        self._begun = self._since = time.monotonic() - state.seconds
         self._clear()
 
     def __enter__(self) -> Metrics:

@@ -45,7 +45,8 @@ def build_optimizer(model: nn.Module, options: TrainOptions) -> Optimizer:
     Groups: hidden matrices with `lr` and weight decay; embeddings and norms with `embedding_lr` and
     none. Each group keeps its highest rate as `max_lr` for the schedule.
     """
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             embeds = parameter.ndim < 2 or "shared" in name or "relative_attention_bias" in name

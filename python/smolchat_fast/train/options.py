@@ -65,7 +65,7 @@ class TrainOptions:
     """Steps between lines of `metrics.jsonl`."""
     seed: int = 1
     """Decides first weights and dropout; the order of rows has its own in `stream`."""
-    stream: StreamOptions = StreamOptions()  # noqa: RUF009 (frozen)
+    stream: StreamOptions = StreamOptions()
     """How rows become batches."""
 
     def check(self) -> None:

@@ -119,9 +119,10 @@ impl Job {
 
 fn threads_from_environment() -> Result<usize> {
     match std::env::var("SMOLCHAT_THREADS") {
-        Ok(text) => text.trim().parse().map_err(|_| {
-            Error::option("threads", &text, "SMOLCHAT_THREADS must be a number of at least 1")
-        }),
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map_err(|_| Error::option("threads", &text, "SMOLCHAT_THREADS must be a number of at least 1")),
         Err(_) => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
     }
 }

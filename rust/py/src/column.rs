@@ -28,9 +28,14 @@ impl<'py> FromPyObject<'_, 'py> for TextColumn {
         let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
         let Some(first) = chunks.first() else { return Ok(Self(StringArray::new_null(0))) };
         if !matches!(first.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
-            return Err(PyTypeError::new_err(format!("expected a column of strings, got {}", first.data_type())));
+            return Err(PyTypeError::new_err(format!(
+                "expected a column of strings, got {}",
+                first.data_type()
+            )));
         }
-        let joined = if chunks.len() == 1 { cast(*first, &DataType::Utf8) } else {
+        let joined = if chunks.len() == 1 {
+            cast(*first, &DataType::Utf8)
+        } else {
             concat(&chunks).and_then(|all| cast(&all, &DataType::Utf8))
         };
         let column = joined.map_err(|error| PyTypeError::new_err(error.to_string()))?;

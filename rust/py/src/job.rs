@@ -29,14 +29,17 @@ pub fn run<T: Send>(
     let outcome = thread::scope(|scope| {
         let worker = job.clone();
         scope.spawn(move || {
-            let outcome = catch_unwind(AssertUnwindSafe(|| work(&worker))).unwrap_or_else(|panic| Err(told(&*panic)));
+            let outcome =
+                catch_unwind(AssertUnwindSafe(|| work(&worker))).unwrap_or_else(|panic| Err(told(&*panic)));
             // The receiver lives until this scope ends.
             let _ = sender.send(outcome);
         });
         loop {
             match py.detach(|| receiver.recv_timeout(POLL)) {
                 Ok(outcome) => break outcome,
-                Err(RecvTimeoutError::Disconnected) => break Err(Error::Internal("worker ended early".into())),
+                Err(RecvTimeoutError::Disconnected) => {
+                    break Err(Error::Internal("worker ended early".into()));
+                }
                 Err(RecvTimeoutError::Timeout) if interrupt.is_none() => {
                     if let Err(error) = py.check_signals().and_then(|()| tell(py, &job, progress.as_ref())) {
                         interrupt = Some(error);
@@ -55,7 +58,10 @@ pub fn run<T: Send>(
 }
 
 /// Asks `look` off the GIL again and again until it has something; Ctrl+C ends the wait.
-pub fn wait<T: Send>(py: Python<'_>, mut look: impl FnMut(Duration) -> Result<Option<T>> + Send) -> PyResult<T> {
+pub fn wait<T: Send>(
+    py: Python<'_>,
+    mut look: impl FnMut(Duration) -> Result<Option<T>> + Send,
+) -> PyResult<T> {
     loop {
         if let Some(found) = py.detach(|| look(POLL)).map_err(to_python)? {
             return Ok(found);
@@ -74,5 +80,7 @@ fn tell(py: Python<'_>, job: &Job, progress: Option<&Py<PyAny>>) -> PyResult<()>
 
 fn told(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    Error::Internal(text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".into()))
+    Error::Internal(
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".into()),
+    )
 }

@@ -15,8 +15,8 @@ mod stream;
 mod tokenizer;
 mod words;
 
-use pyo3::prelude::*;
 use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
 use smolchat_core as core;
 
 #[pymodule]
@@ -35,7 +35,9 @@ mod _core {
     #[pymodule_export]
     use super::stream::Stream;
     #[pymodule_export]
-    use super::tokenizer::{build_tokenizer_from_files, build_tokenizer_from_texts, build_tokenizer_from_words};
+    use super::tokenizer::{
+        build_tokenizer_from_files, build_tokenizer_from_texts, build_tokenizer_from_words,
+    };
     #[pymodule_export]
     use super::words::{Segmenter, count_words, count_words_files, merge_word_counts};
 }

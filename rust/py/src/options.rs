@@ -13,7 +13,9 @@ impl<'py, T: DeserializeOwned> FromPyObject<'_, 'py> for Options<T> {
 
     fn extract(text: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
         let text: String = text.extract()?;
-        serde_json::from_str(&text).map(Self).map_err(|error| PyValueError::new_err(format!("options: {error}")))
+        serde_json::from_str(&text)
+            .map(Self)
+            .map_err(|error| PyValueError::new_err(format!("options: {error}")))
     }
 }
 

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from random import Random
 
 from .options import DemoCorpusOptions
-from .relations import FOLDER, Fact, Relation, Template, lines_of, load_relations, split_bar
+from .relations import FOLDER, Fact, Relation, Template, load_relations, split_bar
+from .tables import lines_of
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from random import Random
 
 from .options import DemoCorpusOptions
 from .plan import Openings, Question, Row, choose_noun
-from .relations import FOLDER, Relation, lines_of, load_relations, read_sections, split_bar
+from .relations import FOLDER, Relation, load_relations, read_sections, split_bar
+from .tables import lines_of
 
 UNKNOWN_WHOLE = "对不起，我不知道。"
 UNKNOWN_CURT = "不知道。"

@@ -76,10 +76,16 @@ pub fn split_files(
 fn is_valid(texts: &StringArray, options: &SplitOptions) -> BooleanArray {
     // The hash is uniform over u64, so this share of it is this share of the distinct texts.
     let limit = (options.valid_share * u64::MAX as f64) as u64;
-    (0..texts.len()).map(|i| Some(xxh3_64_with_seed(texts.value(i).as_bytes(), options.seed) < limit)).collect()
+    (0..texts.len())
+        .map(|i| Some(xxh3_64_with_seed(texts.value(i).as_bytes(), options.seed) < limit))
+        .collect()
 }
 
-fn write_where(output: &mut ParquetOutput, batch: &arrow::array::RecordBatch, mask: &BooleanArray) -> Result<()> {
+fn write_where(
+    output: &mut ParquetOutput,
+    batch: &arrow::array::RecordBatch,
+    mask: &BooleanArray,
+) -> Result<()> {
     output.write(&filter_record_batch(batch, mask).map_err(internal)?)
 }
 

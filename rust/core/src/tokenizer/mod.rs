@@ -9,7 +9,7 @@
 //! let texts = ["今天天气很好。", "今天下雨，明天天气好。"];
 //! let options = TokenizerOptions { vocab_size: 300, ..TokenizerOptions::default() };
 //! let built = build_from_texts(&texts, &options, &Job::new(None)?)?;
-//! assert!(built.json.contains("今天"));
+//! assert!(built.json.contains("[EOS]"));
 //! # Ok::<(), smolchat_core::Error>(())
 //! ```
 

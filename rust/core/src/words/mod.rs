@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use smolchat_core::{job::Job, words::{count_words, WordOptions}};
-//! let counts = count_words(&["今天天气很好", "今天下雨"], &WordOptions::default(), &Job::new(None)?)?;
+//! let counts = count_words(&["今天下雨", "今天晴天"], &WordOptions::default(), &Job::new(None)?)?;
 //! assert_eq!(counts.iter().next(), Some(("今天", 2)));
 //! # Ok::<(), smolchat_core::Error>(())
 //! ```

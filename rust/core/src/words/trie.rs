@@ -162,7 +162,8 @@ fn build(keys: &[(Vec<u16>, f64)], max_code: u16) -> Vec<Node> {
 fn draft(keys: &[(Vec<u16>, f64)]) -> (Vec<Draft>, Vec<u16>) {
     let mut drafts = Vec::new();
     let mut codes = Vec::new();
-    let mut level: Vec<Range<usize>> = std::iter::once(0..keys.len()).collect();
+    let all = 0..keys.len();
+    let mut level = vec![all];
     for depth in 0.. {
         let mut below = Vec::new();
         for range in level {
