@@ -164,7 +164,8 @@ fn parse_documents(block: &Block, rows: &mut Builder<'_>) {
             }
             Ok(fields)
         });
-        rows.push(line, document, fields);
+        // What stands behind an article belongs to no record, however the file is cut into blocks.
+        rows.push(line, record.unwrap_or(document), fields);
     }
 }
 
