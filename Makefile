@@ -50,7 +50,7 @@ lint: dev ## clippy, rustfmt, ruff, mypy, stubtest
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/stubtest smolchat_fast._core
+	$(BIN)/stubtest --mypy-config-file pyproject.toml smolchat_fast._core
 
 test-rust: ## tests of the core; need no Python
 	cargo test --release --quiet
