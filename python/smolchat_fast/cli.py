@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from smolchat_fast import __version__, progress
-from smolchat_fast.errors import USER_ERRORS, MissingExtraError
+from smolchat_fast.errors import USER_ERRORS, MissingExtraError, StoppedError
 
 PROG = "smolchat-fast"
 
@@ -92,6 +92,9 @@ def _run(arguments: list[str]) -> int:
     except USER_ERRORS as error:
         print(f"error: {_told(error)}", file=sys.stderr)
         return 2
+    except StoppedError as stopped:
+        print(f"\n{stopped}", file=sys.stderr)
+        return 130
     except KeyboardInterrupt:
         print("\nstopped; nothing is half-written, the same command goes on", file=sys.stderr)
         return 130

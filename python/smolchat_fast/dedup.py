@@ -79,6 +79,11 @@ class DedupReport:
     against_rows: int
     """Those of both whose kept row is one of `against`."""
 
+    @property
+    def rows_out(self) -> int:
+        """Rows that go on to the next stage."""
+        return self.kept_rows
+
     def __str__(self) -> str:
         text = f"{self.rows_in:,} rows: {self.kept_rows:,} kept, "
         text += f"{self.same_rows:,} the same as an earlier row, {self.similar_rows:,} nearly the same"

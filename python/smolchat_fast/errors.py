@@ -11,6 +11,10 @@ class StageError(RuntimeError):
     """A stage cannot write its output here, or missed the check it was given."""
 
 
+class StoppedError(KeyboardInterrupt):
+    """A job was asked to stop and has saved its work; the message tells how to go on."""
+
+
 class MissingExtraError(ImportError):
     """A command needs packages of an extra that is not installed."""
 

@@ -22,8 +22,8 @@ from transformers.utils import logging
 
 from smolchat_fast.model_options import ModelOptions
 
-PAD, EOS = 0, 1
-"""Ids of `[PAD]`, which also starts an answer, and of `[EOS]`."""
+PAD, EOS, BOS = 0, 1, 3
+"""Ids of `[PAD]`, which also starts an answer, of `[EOS]`, and of `[BOS]`, which a T5 has no use for."""
 
 MAX_NEW_TOKENS = 256
 """Length at which plain `generate` stops; transformers would stop at 20."""
@@ -54,7 +54,11 @@ def build_model(options: ModelOptions, tokenizer: Path, seed: int = 1) -> T5ForC
         torch.manual_seed(seed)
         model = T5ForConditionalGeneration(config)
     model.generation_config = GenerationConfig(
-        pad_token_id=PAD, eos_token_id=EOS, decoder_start_token_id=PAD, max_new_tokens=MAX_NEW_TOKENS
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        bos_token_id=BOS,
+        decoder_start_token_id=PAD,
+        max_new_tokens=MAX_NEW_TOKENS,
     )
     return model
 
@@ -62,7 +66,7 @@ def build_model(options: ModelOptions, tokenizer: Path, seed: int = 1) -> T5ForC
 def t5_config(options: ModelOptions, vocab_size: int) -> T5Config:
     """The configuration of transformers for these options."""
     shape = options.shape()
-    extra: dict[str, Any] = {"decoder_start_token_id": PAD, "tie_word_embeddings": True}
+    extra: dict[str, Any] = {"bos_token_id": BOS, "decoder_start_token_id": PAD, "tie_word_embeddings": True}
     return T5Config(
         vocab_size=vocab_size,
         d_model=shape.d_model,

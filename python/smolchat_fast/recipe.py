@@ -59,8 +59,8 @@ class CheckOptions:
     """Lowest share of right answers by question set."""
     preferred_gain: float = 0.0
     """Lowest rise of the share of preferred answers by DPO."""
-    exact_loss: float = 1.0
-    """Largest fall of any checked share of right answers by DPO."""
+    exact_loss: Mapping[str, float] | None = None
+    """Largest fall of the share of right answers by DPO, by question set."""
     planted: float = 0.0
     """Lowest share of the planted dirt that cleaning and dedup have to find (built-in corpus only)."""
 

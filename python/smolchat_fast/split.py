@@ -32,6 +32,11 @@ class SplitReport:
     train_rows: int
     valid_rows: int
 
+    @property
+    def rows_out(self) -> int:
+        """Rows that go on to the next stage."""
+        return self.train_rows
+
     def __str__(self) -> str:
         return f"{self.rows_in:,} rows: {self.train_rows:,} for training, {self.valid_rows:,} for validation"
 

@@ -41,6 +41,11 @@ class WordReport:
     words: int
     distinct_words: int
 
+    @property
+    def rows_in(self) -> int:
+        """Rows read."""
+        return self.rows
+
     def __str__(self) -> str:
         size = f"{self.rows:,} rows, {self.bytes:,} bytes"
         return f"{size}: {self.words:,} words, {self.distinct_words:,} distinct"

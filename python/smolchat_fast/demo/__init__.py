@@ -15,7 +15,7 @@ from smolchat_fast.progress import Progress
 from smolchat_fast.recipe import CheckOptions, Recipe, read_recipe
 
 QUESTIONS = (
-    "湖南省的省会是哪里？",
+    "请告诉我湖南省的省会。",
     "7乘8等于多少？",
     "画蛇的下半句是什么？",
     "苹果用英语怎么说？",
@@ -113,9 +113,10 @@ def missed_checks(check: CheckOptions, run: RunReport, planted: list[Planted]) -
     for name, least in (check.exact or {}).items():
         if after[name].share < least:
             missed.append(f"questions {name}: {after[name].share:.3f} right, {least} wanted")
-        if before[name].share - after[name].share > check.exact_loss:
+    for name, most in (check.exact_loss or {}).items():
+        if before[name].share - after[name].share > most:
             fell = f"{before[name].share:.3f} -> {after[name].share:.3f}"
-            missed.append(f"questions {name}: {fell} by DPO, a fall of {check.exact_loss} allowed")
+            missed.append(f"questions {name}: {fell} by DPO, a fall of {most} allowed")
     gain = (after["style"].preferred or 0.0) - (before["style"].preferred or 0.0)
     if gain < check.preferred_gain:
         missed.append(f"preferred style: {gain:+.3f} by DPO, +{check.preferred_gain} wanted")

@@ -31,7 +31,11 @@ def stages_table(run: RunReport) -> str:
 def _stage_line(done: Done) -> list[str]:
     rows = [getattr(done.report, name, None) for name in ("rows_in", "rows_out")]
     counts = [f"{count:,}" if isinstance(count, int) else "" for count in rows]
-    return [done.name, *counts, first_line(done.report), f"{done.seconds:.1f}", f"{done.peak_mb:,.0f}"]
+    return [done.name, *counts, _cut(first_line(done.report)), f"{done.seconds:.1f}", f"{done.peak_mb:,.0f}"]
+
+
+def _cut(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def planted_table(planted: Sequence[Planted]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from smolchat_fast import device
+from smolchat_fast.errors import StoppedError
 from smolchat_fast.preference.options import DpoOptions, DpoReport
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.stage import Report, file_hash, run_stage
@@ -115,14 +116,14 @@ def _prepare(
 
 
 def _train(trainer: Seq2SeqDpoTrainer, log: RunLog, base: Path, out: Path) -> None:
-    """Train to the end and save, or raise `TrainingStopped` once a checkpoint is written."""
-    from smolchat_fast.train.stop import TrainingStopped, stop_on_signal
+    """Train to the end and save, or raise `StoppedError` once a checkpoint is written."""
+    from smolchat_fast.train.stop import stop_on_signal
 
     with stop_on_signal() as log.stop:
         trainer.train(resume_from_checkpoint=latest_checkpoint(out / CHECKPOINTS))
     if log.stopped:
         step = f"{trainer.state.global_step:,}"
-        raise TrainingStopped(f"stopped after step {step}; the same command goes on from there")
+        raise StoppedError(f"stopped after step {step}; the same command goes on from there")
     _save(trainer, base, out)
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 

@@ -35,6 +35,11 @@ class RejectReport:
     dropped_equal: int
     """Rows whose own answer was already the chosen one: nothing to prefer."""
 
+    @property
+    def rows_out(self) -> int:
+        """Rows that go on to the next stage."""
+        return self.pairs
+
     def __str__(self) -> str:
         return (
             f"{self.rows_in:,} rows: {self.pairs:,} pairs, {self.dropped_equal:,} already answered as chosen"

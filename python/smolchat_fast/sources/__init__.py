@@ -110,6 +110,16 @@ class SourceReport:
     samples: tuple[BadRecord, ...]
     """The first few bad records of each file and reason."""
 
+    @property
+    def rows_in(self) -> int:
+        """Rows read."""
+        return self.records
+
+    @property
+    def rows_out(self) -> int:
+        """Rows that go on to the next stage."""
+        return self.rows
+
     def __str__(self) -> str:
         lines = [f"{self.records:,} records of {len(self.files)} files: {self.rows:,} rows"]
         for file in self.files[:SHOWN]:

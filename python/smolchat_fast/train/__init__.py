@@ -39,6 +39,11 @@ class TrainReport:
     seconds: float
     """Time in the loop."""
 
+    @property
+    def rows_in(self) -> int:
+        """Rows trained on, each as often as it was seen."""
+        return self.rows
+
     def __str__(self) -> str:
         loss = f", validation loss {self.valid_loss:.3f}" if self.valid_loss is not None else ""
         return (

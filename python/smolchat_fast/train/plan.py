@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from transformers import T5ForConditionalGeneration
 
+from smolchat_fast.errors import StoppedError
 from smolchat_fast.model import count_parameters, load_model, save_model, set_dropout
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.stage import Report, run_stage
@@ -25,7 +26,6 @@ from smolchat_fast.train.metrics import CURVE, METRICS, draw_curve, read_metrics
 from smolchat_fast.train.optimizer import build_optimizer, freeze
 from smolchat_fast.train.options import TrainOptions
 from smolchat_fast.train.state import seed_everything
-from smolchat_fast.train.stop import TrainingStopped
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Plan:
             progress=progress,
         )
         if not run.train():
-            raise TrainingStopped(
+            raise StoppedError(
                 f"stopped after {run.state.step:,} steps; saved in {partial / 'checkpoints'}. "
                 f"The same command goes on from there and makes {out}."
             )

@@ -13,10 +13,6 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class TrainingStopped(KeyboardInterrupt):
-    """A run was asked to stop and has saved its work; the message tells how to go on."""
-
-
 @dataclass
 class Stop:
     """Whether somebody asked the run to stop."""

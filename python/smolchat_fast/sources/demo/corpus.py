@@ -266,7 +266,7 @@ def write_corpus(out: Path, options: DemoCorpusOptions = DEFAULTS) -> DemoCorpus
             out / name, name, records, WRITERS[Path(name).name], CSV_HEADER if name.endswith(".csv") else ""
         )
 
-    unknown = round(options.preference_prompts * options.unknown_share)
+    unknown = round(options.preference_prompts * options.preference_unknown_share)
     preference = preference_rows(asked, options.preference_prompts - unknown, options, openings)
     preference += unknown_rows("preference", unknown, options, openings)
     Random(f"order {options.seed} preference").shuffle(preference)

@@ -63,6 +63,8 @@ class DemoCorpusOptions:
     """Encyclopedia articles in the WikiExtractor file, at most."""
     preference_prompts: int = 1500
     """Prompts for preference training."""
+    preference_unknown_share: float = 0.04
+    """Share of these that cannot be answered. More of them, and a model refuses what it knows."""
     questions_per_set: int = 400
     """Questions in each of the sets A, B, C and P."""
     unknown_questions: int = 200
@@ -78,6 +80,12 @@ class DemoCorpusOptions:
         for name in ("templates_per_fact_pretrain", "templates_per_fact_sft"):
             if not 1 <= getattr(self, name) <= 20:
                 raise ValueError(f"option {name} = {getattr(self, name)}: must be from 1 to 20")
-        for name in ("pretrain_only_share", "opening_share", "whole_share", "unknown_share"):
+        for name in (
+            "pretrain_only_share",
+            "opening_share",
+            "whole_share",
+            "unknown_share",
+            "preference_unknown_share",
+        ):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"option {name} = {getattr(self, name)}: must be in [0, 1)")
