@@ -27,18 +27,19 @@ class Display:
 
     def __init__(self, stage: str, out: TextIO) -> None:
         self.stage, self.out, self.live = stage, out, out.isatty()
-        self._phase, self._began, self._shown = "", 0.0, 0.0
+        self._phase, self._began, self._first, self._shown = "", 0.0, 0, 0.0
         self._width = 0
 
     def __call__(self, phase: str, done: int, total: int) -> None:
         now = time.monotonic()
         if phase != self._phase:
-            self._phase, self._began = phase, now
+            # A job that goes on where it was stopped has some units done at its first call.
+            self._phase, self._began, self._first = phase, now, done
             self._shown = now if not self.live else 0.0
         if now - self._shown < (DRAW_EVERY_S if self.live else LINE_EVERY_S):
             return
         self._shown = now
-        self._write(describe(self.stage, phase, done, total, now - self._began))
+        self._write(describe(self.stage, phase, done, total, now - self._began, self._first))
 
     def _write(self, line: str) -> None:
         if self.live:
@@ -55,12 +56,12 @@ class Display:
             self.out.flush()
 
 
-def describe(stage: str, phase: str, done: int, total: int, seconds: float) -> str:
-    """One line on a phase that has run for `seconds`."""
+def describe(stage: str, phase: str, done: int, total: int, seconds: float, first: int = 0) -> str:
+    """One line on a phase that began with `first` units done and has run for `seconds`."""
     parts = [stage] if phase == stage else [stage, phase]
     if total:
         parts.append(f"{100 * done / total:.0f} %")
-    rate = done / seconds if seconds > 0 else 0.0
+    rate = (done - first) / seconds if seconds > 0 else 0.0
     if rate:
         parts.append(f"{_short(rate)}/s")
     if rate and total:

@@ -34,7 +34,7 @@ def _stage_line(done: Done) -> list[str]:
     return [done.name, *counts, _cut(first_line(done.report)), f"{done.seconds:.1f}", f"{done.peak_mb:,.0f}"]
 
 
-def _cut(text: str, most: int = 60) -> str:
+def _cut(text: str, most: int = 76) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -47,8 +47,8 @@ class TrainReport:
     def __str__(self) -> str:
         loss = f", validation loss {self.valid_loss:.3f}" if self.valid_loss is not None else ""
         return (
-            f"{self.parameters / 1e6:,.1f} M parameters, {self.steps:,} steps, {self.rows:,} rows{loss}, "
-            f"{self.tokens_per_s:,.0f} tokens/s"
+            f"{self.steps:,} steps{loss}, {self.tokens_per_s:,.0f} tokens/s, {self.rows:,} rows, "
+            f"{self.parameters / 1e6:,.1f} M parameters"
         )
 
 
