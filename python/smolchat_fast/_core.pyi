@@ -15,13 +15,16 @@ __all__ = [
     "clean_files",
     "clean_table",
     "clean_text",
+    "compared_columns",
     "count_words",
     "count_words_files",
     "deduplicate_files",
     "default_options",
     "find_duplicates",
+    "load_index",
     "merge_word_counts",
     "read_files",
+    "save_index",
     "split_files",
     "version",
 ]
@@ -63,9 +66,14 @@ def deduplicate_files(
     *,
     removed: _Path | None = None,
     against: Sequence[_Path] = ...,
+    index: _Path | None = None,
+    grown: _Path | None = None,
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
+def compared_columns(table: Any) -> list[str]: ...
+def save_index(table: Any, columns: Sequence[str], path: _Path) -> int: ...
+def load_index(path: _Path) -> tuple[list[str], pa.Table]: ...
 def read_files(
     inputs: Sequence[_Path],
     out: _Path,

@@ -27,7 +27,7 @@ mod _core {
     #[pymodule_export]
     use super::clean::{clean_files, clean_table, clean_text};
     #[pymodule_export]
-    use super::dedup::{deduplicate_files, find_duplicates};
+    use super::dedup::{compared_columns, deduplicate_files, find_duplicates, load_index, save_index};
     #[pymodule_export]
     use super::sources::read_files;
     #[pymodule_export]

@@ -8,5 +8,5 @@ mod slices; // row groups -> batches, in any order
 
 pub use output::Output;
 pub use parquet::ParquetOutput;
-pub use rows::{RowBatch, Rows, text_column};
+pub use rows::{RowBatch, Rows, parquet_metadata, text_column};
 pub use slices::{Slice, Slices};

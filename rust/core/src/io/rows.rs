@@ -206,6 +206,16 @@ pub(super) fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilde
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))
 }
 
+/// What the metadata of a Parquet file say about a key.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::File`] with the path.
+pub fn parquet_metadata(path: &Path, key: &str) -> Result<Option<String>> {
+    let builder = open_parquet(path)?;
+    let notes = builder.metadata().file_metadata().key_value_metadata();
+    Ok(notes.and_then(|notes| notes.iter().find(|note| note.key == key)?.value.clone()))
+}
+
 pub(super) fn names(schema: &Schema) -> Vec<&str> {
     schema.fields().iter().map(|f| f.name().as_str()).collect()
 }
