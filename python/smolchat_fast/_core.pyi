@@ -20,6 +20,8 @@ __all__ = [
     "count_words_files",
     "deduplicate_files",
     "default_options",
+    "describe_files",
+    "describe_table",
     "find_duplicates",
     "load_index",
     "merge_word_counts",
@@ -74,6 +76,20 @@ def deduplicate_files(
 def compared_columns(table: Any) -> list[str]: ...
 def save_index(table: Any, columns: Sequence[str], path: _Path) -> int: ...
 def load_index(path: _Path) -> tuple[list[str], pa.Table]: ...
+def describe_table(
+    data: Any,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def describe_files(
+    inputs: Sequence[_Path],
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
 def read_files(
     inputs: Sequence[_Path],
     out: _Path,

@@ -44,6 +44,7 @@ COMMANDS: dict[str, Command] = {
     "count": Command("words", "count_words_files", "count words as jieba does", "data"),
     "tokenizer": Command("tokenizer", "build_tokenizer_files", "build a lossless tokenizer", "data"),
     "split": Command("split", "split_files", "part rows into training and validation rows", "data"),
+    "stats": Command("stats", "stats_files", "rows, lengths, duplicates, share of Chinese", "data"),
     "pretrain": Command("train", "pretrain_files", "train from scratch, text to text", "training"),
     "sft": Command("train", "sft_files", "fine-tune a model on instructions", "training"),
     "reject": Command("preference", "reject_files", "let a model write the rejected answers", "training"),

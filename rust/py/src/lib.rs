@@ -11,6 +11,7 @@ mod job;
 mod options;
 mod sources;
 mod split;
+mod stats;
 mod stream;
 mod tokenizer;
 mod words;
@@ -32,6 +33,8 @@ mod _core {
     use super::sources::read_files;
     #[pymodule_export]
     use super::split::split_files;
+    #[pymodule_export]
+    use super::stats::{describe_files, describe_table};
     #[pymodule_export]
     use super::stream::Stream;
     #[pymodule_export]
@@ -56,6 +59,7 @@ fn default_options(name: &str) -> PyResult<String> {
         "DedupOptions" => options::to_json(&core::dedup::DedupOptions::default()),
         "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
+        "StatsOptions" => options::to_json(&core::stats::StatsOptions::default()),
         "StreamOptions" => options::to_json(&core::stream::StreamOptions::default()),
         "TokenizerOptions" => options::to_json(&core::tokenizer::TokenizerOptions::default()),
         "WordOptions" => options::to_json(&core::words::WordOptions::default()),

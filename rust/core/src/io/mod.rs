@@ -9,4 +9,5 @@ mod slices; // row groups -> batches, in any order
 pub use output::Output;
 pub use parquet::ParquetOutput;
 pub use rows::{RowBatch, Rows, parquet_metadata, text_column};
+pub(crate) use rows::{as_utf8, names, to_utf8};
 pub use slices::{Slice, Slices};

@@ -216,11 +216,11 @@ pub fn parquet_metadata(path: &Path, key: &str) -> Result<Option<String>> {
     Ok(notes.and_then(|notes| notes.iter().find(|note| note.key == key)?.value.clone()))
 }
 
-pub(super) fn names(schema: &Schema) -> Vec<&str> {
+pub(crate) fn names(schema: &Schema) -> Vec<&str> {
     schema.fields().iter().map(|f| f.name().as_str()).collect()
 }
 
-pub(super) fn as_utf8(schema: &Schema) -> SchemaRef {
+pub(crate) fn as_utf8(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| match field.data_type() {
         DataType::LargeUtf8 | DataType::Utf8View => {
             Arc::new(Field::new(field.name(), DataType::Utf8, field.is_nullable()))
@@ -230,7 +230,7 @@ pub(super) fn as_utf8(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-pub(super) fn to_utf8(
+pub(crate) fn to_utf8(
     batch: &RecordBatch,
     schema: &SchemaRef,
 ) -> Result<RecordBatch, arrow::error::ArrowError> {
