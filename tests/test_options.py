@@ -16,7 +16,15 @@ from smolchat_fast.stats import StatsOptions
 from smolchat_fast.stream import StreamOptions
 from smolchat_fast.words import WordOptions
 
-CORE_OPTIONS = [CleanOptions, DedupOptions, SourceOptions, SplitOptions, StatsOptions, StreamOptions, WordOptions]
+CORE_OPTIONS = [
+    CleanOptions,
+    DedupOptions,
+    SourceOptions,
+    SplitOptions,
+    StatsOptions,
+    StreamOptions,
+    WordOptions,
+]
 
 
 @pytest.mark.parametrize("cls", CORE_OPTIONS, ids=lambda cls: cls.__name__)

@@ -9,12 +9,16 @@ from . import clean, dedup, figures, read, scale, stream, words
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benches.peers", description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="clean|dedup|read|scale|stream|words", help="which runs; all by default")
+    parser.add_argument(
+        "what", nargs="*", metavar="clean|dedup|read|scale|stream|words", help="which runs; all by default"
+    )
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
     parser.add_argument(
         "--stream-rows", type=int, default=50_000, help="rows for stream (default: %(default)s)"
     )
-    parser.add_argument("--mb", type=float, default=20.0, help="megabytes for words and clean (default: %(default)s)")
+    parser.add_argument(
+        "--mb", type=float, default=20.0, help="megabytes for words and clean (default: %(default)s)"
+    )
     parser.add_argument(
         "--scale-rows",
         type=lambda text: [int(part) for part in text.split(",")],

@@ -37,6 +37,12 @@ COMMANDS: dict[str, Command] = {
         "pipeline", "run_recipe", "the same with your own data: every stage of a recipe", "start here"
     ),
     "sources": Command("sources", "read_files", "raw files of any format and encoding to rows", "data"),
+    "sources list": Command("sources.sets", "list_sets", "public data sets that have a reader", "data"),
+    "sources show": Command("sources.sets", "show_set", "format, rule, licence and size of one", "data"),
+    "sources read": Command(
+        "sources.reading", "read_set_files", "its raw files to the rows of its rule", "data"
+    ),
+    "sources fetch": Command("sources.fetching", "fetch_set", "download it; goes on after a break", "data"),
     "clean": Command("clean", "clean_files", "clean rows by named rules, say what changed", "data"),
     "dedup": Command(
         "dedup", "deduplicate_files", "drop exact and near duplicates, name the kept row", "data"
@@ -67,7 +73,7 @@ def overview() -> str:
     ]
     for group in dict.fromkeys(command.group for command in COMMANDS.values()):
         lines += ["", f"{group}:"]
-        lines += [f"  {name:<10} {c.help}" for name, c in COMMANDS.items() if c.group == group]
+        lines += [f"  {name:<13} {c.help}" for name, c in COMMANDS.items() if c.group == group]
     return "\n".join([*lines, "", f"`{PROG} COMMAND --help` tells the options of a command."])
 
 
@@ -78,6 +84,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
+    if rest and f"{name} {rest[0]}" in COMMANDS:
+        # A file of that name is meant by `./list`.
+        name, rest = f"{name} {rest[0]}", rest[1:]
     try:
         if name in {"-h", "--help", "help"}:
             print(overview())

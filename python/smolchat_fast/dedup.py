@@ -174,6 +174,8 @@ def deduplicate_files(
     *,
     removed: Path | None = None,
     against: tuple[Path, ...] = (),
+    index: Path | None = None,
+    grown: Path | None = None,
     threads: int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,

@@ -81,7 +81,20 @@ class StatsReport:
     def __str__(self) -> str:
         share = f" ({self.duplicate_rows / self.rows:.2%})" if self.duplicate_rows else ""
         lines = [f"{self.rows:,} rows, {self.duplicate_rows:,} the same as an earlier one{share}"]
-        header = ["column", "null", "empty", "duplicate", "MB", "Han", "unit", "mean", "median", "90 %", "99 %", "max"]
+        header = [
+            "column",
+            "null",
+            "empty",
+            "duplicate",
+            "MB",
+            "Han",
+            "unit",
+            "mean",
+            "median",
+            "90 %",
+            "99 %",
+            "max",
+        ]
         rows = [header]
         for column in self.columns:
             name = [
@@ -161,7 +174,10 @@ def stats_files(
     told = _core.describe_files(expand(inputs), _to_json(options), threads=threads, progress=progress)
     report = _to_report(json.loads(told))
     if out is not None:
-        _write(out, lambda path: path.write_text(json.dumps(json.loads(told), ensure_ascii=False, indent=2) + "\n"))
+        _write(
+            out,
+            lambda path: path.write_text(json.dumps(json.loads(told), ensure_ascii=False, indent=2) + "\n"),
+        )
     if plot is not None:
         _write(plot, lambda path: _draw(report, path))
     return report
