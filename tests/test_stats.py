@@ -72,7 +72,9 @@ def test_tokens_are_counted_with_a_tokenizer(tmp_path):
     build.save(tokenizer, folder)
     column = stats(["你好吗", "abc"], StatsOptions(tokenizer=folder)).columns[0]
     assert column.tokens is not None
-    assert column.tokens.total == sum(len(tokenizer.encode(text).ids) for text in ["你好吗", "abc"])
+    assert column.tokens.total == sum(
+        len(tokenizer.encode(text, add_special_tokens=False).ids) for text in ["你好吗", "abc"]
+    )
 
 
 def test_what_cannot_be_used_is_named(tmp_path):

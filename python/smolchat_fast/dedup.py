@@ -287,7 +287,7 @@ class Index:
         names = self.options.columns or (
             tuple(self.rows.column_names) if self.rows is not None else _core.compared_columns(table)
         )
-        new = parted.kept.select(list(names)).cast(pa.schema([(name, pa.string()) for name in names]))
+        new = _as_strings(parted.kept.select(list(names)))
         self.rows = new if self.rows is None else pa.concat_tables([self.rows, new])
         return parted
 
@@ -317,8 +317,12 @@ class Index:
         if options.columns and list(options.columns) != columns:
             raise ValueError(f"option columns = {options.columns}: {path} holds {', '.join(columns)}")
         index = cls(replace(options, columns=tuple(columns)))
-        index.rows = rows
+        index.rows = _as_strings(rows)
         return index
+
+
+def _as_strings(table: pa.Table) -> pa.Table:
+    return table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
 
 
 def as_table(data: Any) -> pa.Table:

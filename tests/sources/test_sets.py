@@ -143,7 +143,7 @@ def test_real_raw_files_are_read(shared_data, tmp_path):
     raw = shared_data / "raw"
     for name, file, least in (
         ("medical_dialogue", "medical_internal_gb18030.csv", 1000),
-        ("wikipedia", "wiki_zh_wikiextractor_00.jsonl", 100),
+        ("wikipedia", "wiki_zh_wikiextractor_00.jsonl", 50),
         ("duie1", "duie1_dev_with_postag.jsonl", 100),
     ):
         out = tmp_path / f"{name}.parquet"

@@ -157,15 +157,17 @@ def _is_stated(path: Path, file: Any) -> bool:
 
 def _try(work: Callable[[], Any], what: str) -> Any:
     """Work that may break off a few times."""
-    import httpx
+    from huggingface_hub import file_download
     from huggingface_hub.errors import HfHubHTTPError
 
+    # The library's own client, which is another package from version to version.
+    client = getattr(file_download, "httpx2", None) or file_download.httpx
     for attempt in range(ATTEMPTS):
         try:
             return work()
         except HfHubHTTPError as error:
             raise OSError(f"{what}: the server says: {str(error).splitlines()[0]}") from error
-        except (httpx.TransportError, OSError) as error:
+        except (client.TransportError, OSError) as error:
             if attempt + 1 == ATTEMPTS:
                 raise OSError(f"{what}: {error}. Run the same again: it goes on where it ended.") from error
     raise AssertionError("unreachable")

@@ -155,7 +155,6 @@ SETS: dict[str, DataSet] = {
         home="https://dumps.wikimedia.org/zhwiki/",
         licence="CC BY-SA 4.0",
         format="output of WikiExtractor, text or JSON lines; simplify it with `clean --simplified`",
-        options=SourceOptions(format="wiki"),
         rows="1.19 M articles",
     ),
     "alpaca_gpt4_zh": DataSet(
