@@ -39,7 +39,9 @@ mod _core {
         build_tokenizer_from_files, build_tokenizer_from_texts, build_tokenizer_from_words,
     };
     #[pymodule_export]
-    use super::words::{Segmenter, count_words, count_words_files, merge_word_counts};
+    use super::words::{
+        Segmenter, count_words, count_words_files, merge_word_count_files, merge_word_counts,
+    };
 }
 
 /// Version of the compiled core.

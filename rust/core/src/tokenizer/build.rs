@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::io::Rows;
 use crate::job::Job;
 use crate::words::count::text_columns;
+use crate::words::table::is_table;
 use crate::words::{WordCounts, WordOptions, count_words};
 
 /// Batches of rows that are in memory at a time, for each thread.
@@ -70,14 +71,15 @@ pub fn build_from_texts(texts: &[&str], options: &TokenizerOptions, job: &Job) -
 /// [`Error::Record`] and [`Error::Io`] name the file; [`Error::Cancelled`].
 pub fn build_from_files(inputs: &[PathBuf], options: &TokenizerOptions, job: &Job) -> Result<Built> {
     options.check()?;
-    if Rows::open(inputs)?.schema().fields().iter().map(|field| field.name()).eq(["word", "count"]) {
+    let first = inputs.first().ok_or_else(|| Error::Data("no input files".into()))?;
+    if is_table(first)? {
         let tables = inputs.iter().map(|path| WordCounts::read(path)).collect::<Result<Vec<_>>>()?;
         return build_from_words(&crate::words::merge(tables), options, job);
     }
     if options.kind == Kind::Merges {
         let problem =
             "holds rows; the kind merges needs a table of word counts (the command `count` makes it)";
-        return Err(Error::file(&inputs[0], problem));
+        return Err(Error::file(first, problem));
     }
     build(read_chunks(inputs, options, job)?, options, job)
 }
