@@ -6,6 +6,7 @@
 mod clean;
 mod column;
 mod dedup;
+mod encode;
 mod error;
 mod job;
 mod options;
@@ -29,6 +30,8 @@ mod _core {
     #[pymodule_export]
     use super::dedup::{deduplicate_files, find_duplicates};
     #[pymodule_export]
+    use super::encode::{encode_columns, encode_files};
+    #[pymodule_export]
     use super::sources::read_files;
     #[pymodule_export]
     use super::split::split_files;
@@ -36,7 +39,8 @@ mod _core {
     use super::stream::Stream;
     #[pymodule_export]
     use super::tokenizer::{
-        build_tokenizer_from_files, build_tokenizer_from_texts, build_tokenizer_from_words,
+        assemble_tokenizer, build_tokenizer_from_files, build_tokenizer_from_texts,
+        build_tokenizer_from_words,
     };
     #[pymodule_export]
     use super::words::{
@@ -56,6 +60,7 @@ fn default_options(name: &str) -> PyResult<String> {
     match name {
         "CleanOptions" => options::to_json(&core::clean::CleanOptions::default()),
         "DedupOptions" => options::to_json(&core::dedup::DedupOptions::default()),
+        "EncodeOptions" => options::to_json(&core::encode::EncodeOptions::default()),
         "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
         "StreamOptions" => options::to_json(&core::stream::StreamOptions::default()),

@@ -236,14 +236,16 @@ impl Done {
 mod tests {
     use super::super::{WordCounts, count_words};
     use super::*;
-    use arrow::array::{ArrayRef, RecordBatch};
     use crate::io::ParquetOutput;
+    use arrow::array::{ArrayRef, RecordBatch};
     use std::sync::Arc;
 
     /// Some files of rows with many different words, and their counts.
     fn corpus(folder: &Path) -> (Vec<PathBuf>, WordCounts) {
         let rows: Vec<Vec<String>> = (0..4)
-            .map(|file| (0..300).map(|row| format!("今天{}下雨了 a{file}x{row}", "天气".repeat(row % 7))).collect())
+            .map(|file| {
+                (0..300).map(|row| format!("今天{}下雨了 a{file}x{row}", "天气".repeat(row % 7))).collect()
+            })
             .collect();
         let write = |(number, texts): (usize, &Vec<String>)| {
             let path = folder.join(format!("{number}.parquet"));
@@ -280,9 +282,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("temp folder");
         let (mut inputs, expected) = corpus(folder.path());
         let (out, parts) = (folder.path().join("counts.parquet"), folder.path().join("parts"));
-        let count = |inputs: &[PathBuf]| {
-            count_with(inputs, &out, &parts, &WordOptions::default(), 30_000, 1, &job())
-        };
+        let count =
+            |inputs: &[PathBuf]| count_with(inputs, &out, &parts, &WordOptions::default(), 30_000, 1, &job());
         let third = inputs[2].clone();
         inputs[2] = folder.path().join("damaged.parquet");
         let mut bytes = fs::read(&third).expect("reads");

@@ -75,17 +75,22 @@ impl Runs {
             Ok(())
         };
         let mut last: Option<Row> = None;
-        merge(&self.paths(&by_word), |word, _| CompactString::from(word), job, |word, count| {
-            match &mut last {
-                Some((same, sum)) if same == word => *sum += count,
-                _ => {
-                    if let Some((word, count)) = last.replace((word.into(), count)) {
-                        take(&mut self, word, count)?;
+        merge(
+            &self.paths(&by_word),
+            |word, _| CompactString::from(word),
+            job,
+            |word, count| {
+                match &mut last {
+                    Some((same, sum)) if same == word => *sum += count,
+                    _ => {
+                        if let Some((word, count)) = last.replace((word.into(), count)) {
+                            take(&mut self, word, count)?;
+                        }
                     }
                 }
-            }
-            Ok(())
-        })?;
+                Ok(())
+            },
+        )?;
         if let Some((word, count)) = last {
             take(&mut self, word, count)?;
         }
