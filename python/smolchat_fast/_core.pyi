@@ -7,8 +7,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 __all__ = [
+    "RowBatches",
     "Segmenter",
     "Stream",
+    "assemble_tokenizer",
     "build_tokenizer_from_files",
     "build_tokenizer_from_texts",
     "build_tokenizer_from_words",
@@ -19,10 +21,15 @@ __all__ = [
     "count_words_files",
     "deduplicate_files",
     "default_options",
+    "encode_columns",
+    "encode_files",
     "find_duplicates",
+    "merge_word_count_files",
     "merge_word_counts",
     "read_files",
+    "read_word_counts",
     "split_files",
+    "tokenizer_pattern",
     "version",
 ]
 
@@ -110,12 +117,29 @@ def count_words(
 def count_words_files(
     inputs: Sequence[_Path],
     out: _Path,
+    parts: _Path,
     options: str,
     *,
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
+def merge_word_count_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    parts: _Path,
+    memory_mb: int,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
 def merge_word_counts(tables: Sequence[Any]) -> pa.Table: ...
+def read_word_counts(path: _Path) -> pa.Table | None: ...
+
+@final
+class RowBatches:
+    def __new__(cls, paths: Sequence[_Path]) -> RowBatches: ...
+    def __iter__(self) -> RowBatches: ...
+    def __next__(self) -> pa.RecordBatch: ...
 
 @final
 class Segmenter:
@@ -131,3 +155,21 @@ def build_tokenizer_from_words(
 def build_tokenizer_from_files(
     inputs: Sequence[_Path], options: str, *, threads: int | None = None, progress: _Progress = None
 ) -> tuple[str, str]: ...
+def assemble_tokenizer(learned: str, added_tokens: Sequence[str]) -> tuple[str, str]: ...
+def tokenizer_pattern() -> str: ...
+def encode_columns(
+    columns: Sequence[Any],
+    tokenizer: _Path,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> tuple[list[Any], str]: ...
+def encode_files(
+    inputs: Sequence[_Path],
+    tokenizer: _Path,
+    out: _Path,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...

@@ -16,25 +16,25 @@ use crate::options::{Options, to_json};
 /// The ids of each column, and the hash of the tokenizer.
 #[pyfunction]
 #[pyo3(signature = (columns, tokenizer, *, threads=None, progress=None))]
-pub fn encode_columns<'py>(
-    py: Python<'py>,
+pub fn encode_columns(
+    py: Python<'_>,
     columns: Vec<TextColumn>,
     tokenizer: PathBuf,
     threads: Option<usize>,
     progress: Option<Py<PyAny>>,
-) -> PyResult<(Vec<Bound<'py, PyAny>>, String)> {
+) -> PyResult<(Vec<PyArray>, String)> {
     let columns: Vec<Vec<&str>> = columns.iter().map(TextColumn::texts).collect();
     let (ids, tokenizer) = job::run(py, threads, progress, |job| {
         let encoder = Encoder::load(&tokenizer)?;
         let ids = columns.iter().map(|texts| encode::encode_texts(texts, &encoder, job));
         Ok((ids.collect::<Result<Vec<_>, _>>()?, encoder.fingerprint()))
     })?;
-    let to_python = |ids| -> PyResult<_> {
+    let as_array = |ids| {
         let ids: ArrayRef = std::sync::Arc::new(ids);
         let field = Field::new("ids", ids.data_type().clone(), false);
-        PyArray::try_new(ids, field.into())?.into_pyarrow(py)
+        PyArray::new(ids, field.into())
     };
-    Ok((ids.into_iter().map(to_python).collect::<PyResult<_>>()?, tokenizer))
+    Ok((ids.into_iter().map(as_array).collect(), tokenizer))
 }
 
 #[pyfunction]

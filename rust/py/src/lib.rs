@@ -10,6 +10,7 @@ mod encode;
 mod error;
 mod job;
 mod options;
+mod rows;
 mod sources;
 mod split;
 mod stream;
@@ -32,6 +33,8 @@ mod _core {
     #[pymodule_export]
     use super::encode::{encode_columns, encode_files};
     #[pymodule_export]
+    use super::rows::RowBatches;
+    #[pymodule_export]
     use super::sources::read_files;
     #[pymodule_export]
     use super::split::split_files;
@@ -40,11 +43,12 @@ mod _core {
     #[pymodule_export]
     use super::tokenizer::{
         assemble_tokenizer, build_tokenizer_from_files, build_tokenizer_from_texts,
-        build_tokenizer_from_words,
+        build_tokenizer_from_words, tokenizer_pattern,
     };
     #[pymodule_export]
     use super::words::{
         Segmenter, count_words, count_words_files, merge_word_count_files, merge_word_counts,
+        read_word_counts,
     };
 }
 

@@ -54,6 +54,12 @@ pub fn build_tokenizer_from_files(
     to_texts(job::run(py, threads, progress, work)?)
 }
 
+/// The expression by which texts are cut before tokens are made.
+#[pyfunction]
+pub fn tokenizer_pattern() -> String {
+    tokenizer::pattern()
+}
+
 /// A vocabulary that another library has learned, as JSON.
 #[pyfunction]
 pub fn assemble_tokenizer(

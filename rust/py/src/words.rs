@@ -62,6 +62,13 @@ pub fn merge_word_counts<'py>(py: Python<'py>, tables: Vec<PyTable>) -> PyResult
     to_table(py, &py.detach(|| words::merge(tables)))
 }
 
+/// The table of a file of counts; none if it holds rows of text.
+#[pyfunction]
+pub fn read_word_counts(py: Python<'_>, path: PathBuf) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let counts = py.detach(|| WordCounts::read_if_table(&path)).map_err(to_python)?;
+    counts.map(|counts| to_table(py, &counts)).transpose()
+}
+
 /// The dictionary, loaded once for many texts.
 #[pyclass(frozen)]
 pub struct Segmenter(Arc<words::Segmenter>);

@@ -30,4 +30,5 @@ pub use build::{
 };
 pub use encode::Encoder;
 pub use options::{Kind, TokenizerOptions};
+pub use pieces::pattern;
 pub use special::{EOS, PAD, SPECIALS, UNK};

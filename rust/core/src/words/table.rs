@@ -109,6 +109,14 @@ impl WordCounts {
         Ok(Self::from_distinct(sums))
     }
 
+    /// [`WordCounts::read`], or nothing if the file holds rows of text.
+    ///
+    /// # Errors
+    /// As [`WordCounts::read`].
+    pub fn read_if_table(path: &Path) -> Result<Option<Self>> {
+        is_table(path)?.then(|| Self::read(path)).transpose()
+    }
+
     /// Reads a table that [`WordCounts::write`] wrote, or another Parquet file with these two columns.
     ///
     /// # Errors
