@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tokenizers::Tokenizer;
 
 use super::pieces::pattern;
-use super::special::{EOS, FIRST_CHARACTER, SPECIALS, UNK, fixed_tokens};
+use super::special::{EOS, FIRST_CHARACTER, SPECIALS, UNK, fixed_tokens, name_cutter};
 use crate::error::{Error, Result};
 
 /// What a tokenizer knows beside special and byte tokens.
@@ -77,9 +77,13 @@ impl Vocabulary {
                 "single_word": false, "lstrip": false, "rstrip": false,
             })
         };
-        let pre_tokenizer = json!({
-            "type": "Split", "pattern": {"Regex": pattern()}, "behavior": "Isolated", "invert": false,
-        });
+        let cut = |pattern: String| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+        let pre_tokenizer = match self {
+            _ if split => cut(pattern()),
+            Self::Scored(_) => cut(name_cutter()),
+            // No merge leads to a name.
+            Self::Merged { .. } => Value::Null,
+        };
         let first_added = FIRST_CHARACTER + self.entries().count();
         let sequence = |id: &str, kind: u32| json!({"Sequence": {"id": id, "type_id": kind}});
         let end = |kind: u32| json!({"SpecialToken": {"id": EOS, "type_id": kind}});
@@ -94,7 +98,7 @@ impl Vocabulary {
                 .map(added)
                 .collect::<Vec<_>>(),
             "normalizer": null,
-            "pre_tokenizer": if split { pre_tokenizer } else { Value::Null },
+            "pre_tokenizer": pre_tokenizer,
             "post_processor": {
                 "type": "TemplateProcessing",
                 "single": [sequence("A", 0), end(0)],
