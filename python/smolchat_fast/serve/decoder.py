@@ -5,7 +5,6 @@ Rows are not batched, so an answer is the same to the last bit whoever else is s
 
 from __future__ import annotations
 
-import inspect
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +22,9 @@ from transformers.generation.logits_process import (
 )
 from transformers.modeling_outputs import BaseModelOutput
 
+from smolchat_fast.model import CACHE
 from smolchat_fast.serve.options import SEEDS, Decoding
 from smolchat_fast.serve.tokens import Tokens
-
-# transformers 5.24 renamed the argument.
-_PARAMETERS = inspect.signature(T5ForConditionalGeneration.forward).parameters
-_CACHE = "cache" if "cache" in _PARAMETERS else "past_key_values"
 
 
 @dataclass(eq=False, slots=True)
@@ -74,7 +70,7 @@ class T5Decoder:
         return [self._next(row) for row in rows]
 
     def _next(self, row: T5Row) -> int:
-        cache = {_CACHE: row.cache}
+        cache = {CACHE: row.cache}
         out = self._model(
             encoder_outputs=row.encoded,
             decoder_input_ids=torch.tensor([row.ids[-1:]]),
