@@ -29,7 +29,7 @@ from smolchat_fast.train.plan import Plan  # noqa: F401
 
 STREAM = StreamOptions(batch_rows=8)
 KILLED = TrainOptions(
-    steps=150, lr=0.02, dropout=0.1, save_every=7, eval_every=20, eval_answers=8, log_every=1, stream=STREAM
+    steps=80, lr=0.02, dropout=0.1, save_every=7, eval_every=20, eval_answers=8, log_every=1, stream=STREAM
 )
 SHARED = TrainOptions(steps=18, lr=0.02, accumulate=2, eval_every=6, log_every=1, stream=STREAM)
 
@@ -106,7 +106,8 @@ def together(world: int, rows: Path, tokenizer: Path, out: Path, last: int) -> N
             torch.distributed.destroy_process_group()
 
     processes = [fork(lambda rank=rank: one(rank)) for rank in range(world)]  # type: ignore[misc]
-    assert all([ended_well(process) for process in processes])
+    ended = [ended_well(process) for process in processes]
+    assert all(ended)
 
 
 if __name__ == "__main__":

@@ -167,9 +167,8 @@ def test_a_run_goes_on_with_another_number_of_processes(rows, tokenizer, tmp_pat
     """One process, then two, then one: the same examples at each step, the same loss but for rounding."""
     forked("ranks", rows, tokenizer, tmp_path)
     whole, parts = (read_lines(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts"))
-    assert [(line["step"], line["rows"]) for line in parts] == [
-        (line["step"], line["rows"]) for line in whole
-    ]
+    assert [line["step"] for line in parts] == [line["step"] for line in whole]
+    assert [line.get("rows") for line in parts] == [line.get("rows") for line in whole]
     for one, other in zip(whole, parts, strict=True):
         name = "loss" if "loss" in one else "valid_loss"
         assert other[name] == pytest.approx(one[name], rel=1e-4)
