@@ -37,6 +37,9 @@ COMMANDS: dict[str, Command] = {
     "run": Command(
         "pipeline", "run_recipe", "the same with your own data: every stage of a recipe", "start here"
     ),
+    "doctor": Command(
+        "doctor", "diagnose", "what a recipe needs: parameters, memory, disk, time", "start here"
+    ),
     "sources": Command("sources", "read_files", "raw files of any format and encoding to rows", "data"),
     "clean": Command("clean", "clean_files", "clean rows by named rules, say what changed", "data"),
     "dedup": Command(
@@ -51,6 +54,7 @@ COMMANDS: dict[str, Command] = {
     "dpo": Command("preference", "dpo_files", "prefer the chosen answers (full or LoRA)", "training"),
     "merge": Command("preference", "merge_files", "merge a LoRA adapter, and prove the merge", "training"),
     "evaluate": Command("evaluate", "evaluate_files", "loss, exact match, BLEU-4: one card", "use"),
+    "plot": Command("train.curves", "plot_files", "curves of training runs, side by side", "use"),
     "chat": Command("serve", "chat", "talk to a model in the terminal", "use"),
     "serve": Command("serve", "serve", "talk to a model over HTTP and in a web page", "use"),
 }
