@@ -104,7 +104,7 @@ def _add_chat(app: FastAPI, bot: Chatbot) -> None:
 
 async def _whole(request: Request, answer: Answer) -> str:
     async with watched(request.receive, answer):
-        return "".join([piece async for piece in answer])
+        return "".join([piece.text async for piece in answer.pieces()])
 
 
 async def _begun(request: Request, answer: Answer) -> None:
@@ -144,8 +144,8 @@ class _Completion:
         """The answer piece by piece."""
         usage = {"usage": None} if include_usage else {}
         yield self._chunk({"role": "assistant", "content": ""}, **usage)
-        async for piece in self.answer:
-            yield self._chunk({"content": piece}, **usage)
+        async for piece in self.answer.pieces():
+            yield self._chunk({"content": piece.text}, **usage)
         yield self._chunk({}, self._reason(), **usage)
         if include_usage:
             yield event(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,16 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, T5ForConditionalGeneration
 
+from smolchat_fast import __version__
 from smolchat_fast.errors import DataError
 from smolchat_fast.serve.decoder import T5Decoder, default_decoding, end_ids
-from smolchat_fast.serve.options import Decoding
+from smolchat_fast.serve.network import Network
+from smolchat_fast.serve.options import Decoding, Precision
 from smolchat_fast.serve.tokens import Tokens
+from smolchat_fast.serve.torch_network import TorchNetwork
 
-# Below this, a product is done before a second thread has woken up.
-ONE_THREAD_PARAMETERS = 20_000_000
+SMALL = 20_000_000
+"""Parameters below which a product is done before a second thread has woken up, and float32 is fast."""
 
 
 @dataclass(frozen=True)
@@ -28,26 +32,39 @@ class LoadedModel:
     decoder: T5Decoder
     tokens: Tokens
     decoding: Decoding
-    parameters: int
+    fingerprint: str
+    """Changes with the weights, the precision and the version."""
+
+    @property
+    def precision(self) -> str:
+        """What it computes in and with."""
+        return self.decoder.network.precision
 
     def __str__(self) -> str:
-        megabytes = self.parameters * 4 / 2**20
-        return (
-            f"{self.name}: {self.parameters / 1e6:.1f} M parameters, {megabytes:,.0f} MiB of weights (float32), "
-            f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-        )
+        parameters = self.decoder.network.parameters
+        return f"{self.name}: {parameters / 1e6:.1f} M parameters, {self.precision}"
 
 
-def load(folder: Path, *, threads: int | None = None) -> LoadedModel:
+def load(
+    folder: Path,
+    *,
+    threads: int | None = None,
+    precision: Precision = "float32",
+    device: str = "auto",
+) -> LoadedModel:
     """Open a T5 model folder as `save_pretrained` writes it.
 
     Args:
         folder: Holds config.json, safetensors weights and the tokenizer.
         threads: Threads of a matrix product, for the whole process; chosen by the size by default.
+        precision: See `DecodeOptions.precision`.
+        device: See `DecodeOptions.device`.
     Raises:
         DataError: the folder is no such model; says what is missing or wrong.
+        ValueError: the device is not there.
     """
     _check_folder(folder)
+    device = _device(device)
     try:
         # The library's types know nothing of the pair that `output_loading_info` gives.
         opened: Any = T5ForConditionalGeneration.from_pretrained(
@@ -63,19 +80,59 @@ def load(folder: Path, *, threads: int | None = None) -> LoadedModel:
         raise DataError(f"{folder}: {len(missing)} weights are missing, {missing[0]} among them")
     _check_tokenizer(folder, model, len(tokenizer))
     model.eval()
+    ends = end_ids(model.generation_config, model.config.eos_token_id)
+    if not ends:
+        raise DataError(f"{folder}/config.json: eos_token_id is missing, no answer could end")
     parameters = sum(weight.numel() for weight in model.parameters())
-    if threads is None and parameters < ONE_THREAD_PARAMETERS:
+    if threads is None and parameters < SMALL:
         threads = 1
     if threads is not None:
         torch.set_num_threads(threads)
-    tokens = Tokens(tokenizer, min(end_ids(model)))
+    if precision == "auto":
+        precision = _best_precision(device, parameters)
+    network = _network(model, device, precision, threads)
+    tokens = Tokens(tokenizer, min(ends))
     return LoadedModel(
         name=folder.resolve().name,
-        decoder=T5Decoder(model, tokens),
+        decoder=T5Decoder(network, tokens, int(model.config.decoder_start_token_id), ends),
         tokens=tokens,
-        decoding=default_decoding(model),
-        parameters=parameters,
+        decoding=default_decoding(model.generation_config),
+        fingerprint=_fingerprint(folder, network.precision),
     )
+
+
+def _device(device: str) -> str:
+    found = torch.cuda.is_available()
+    if device == "cuda" and not found:
+        raise ValueError("option device = cuda: torch finds no GPU on this machine")
+    return "cuda" if found and device == "auto" else device.replace("auto", "cpu")
+
+
+def _best_precision(device: str, parameters: int) -> Precision:
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    # bfloat16 is slower than float32 on every CPU that lacks amx_bf16, and int8 is faster on all.
+    return "float32" if parameters < SMALL else "int8"
+
+
+def _network(
+    model: T5ForConditionalGeneration, device: str, precision: Precision, threads: int | None
+) -> Network:
+    if precision == "int8":
+        from smolchat_fast.serve.core_network import CoreNetwork
+
+        return CoreNetwork(model, threads)
+    return TorchNetwork(model, device, getattr(torch, precision))
+
+
+def _fingerprint(folder: Path, precision: str) -> str:
+    digest = hashlib.sha256(f"{__version__} {precision}".encode())
+    for path in sorted(folder.glob("*.safetensors")):
+        # Its header names every tensor; with size and time this tells weights apart without reading all.
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 16))
+        digest.update(f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+    return f"fp_{digest.hexdigest()[:12]}"
 
 
 def _check_folder(folder: Path) -> None:
@@ -126,5 +183,3 @@ def _check_tokenizer(folder: Path, model: T5ForConditionalGeneration, size: int)
         )
     if model.config.decoder_start_token_id is None:
         raise DataError(f"{folder}/config.json: decoder_start_token_id is missing")
-    if not end_ids(model):
-        raise DataError(f"{folder}/config.json: eos_token_id is missing, no answer could end")

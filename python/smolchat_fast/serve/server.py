@@ -38,9 +38,10 @@ def run(model: Path, options: ServeOptions) -> None:
         )
     with listen(options.host, options.port) as listener:
         transformers_logging.disable_progress_bar()
-        loaded = load(model, threads=options.threads)
+        loaded = load(model, threads=options.threads, precision=options.precision, device=options.device)
         limits = Limits(
             max_running=options.max_running,
+            cache_mb=options.cache_mb,
             max_queue=options.max_queue,
             queue_timeout_s=options.queue_timeout_s,
             timeout_s=options.timeout_s,
