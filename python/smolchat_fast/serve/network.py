@@ -7,7 +7,7 @@ join and leave between any two steps. Positions are a row's own: T5 knows only d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -43,8 +43,8 @@ class Network(Protocol):
         """Begin to encode a prompt."""
         ...
 
-    def join(self, encoding: Encoding, rows: int) -> None:
-        """Append rows that answer an encoded prompt."""
+    def join(self, encoding: Any, rows: int) -> None:
+        """Append rows that answer a prompt that `encode` began and that is done."""
         ...
 
     def step(self, tokens: Sequence[int]) -> Tensor:

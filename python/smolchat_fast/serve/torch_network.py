@@ -1,20 +1,21 @@
 """A T5 on torch: the reference in float32, and the way onto a GPU.
 
-What transformers computes, arranged for many rows of different age: the gains of the norms are part of
-the matrices behind them, query, key and value are one product, and so are the cross-attention's keys and
-values of all layers.
+What transformers computes, arranged for many rows of different age.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import T5ForConditionalGeneration
-from transformers.models.t5.modeling_t5 import T5Attention, T5Block
+from transformers import T5Config
+from transformers.activations import ACT2FN
+
+from smolchat_fast.serve.weights import DecoderLayerWeights, LayerWeights, Weights
 
 # Columns of the cache grow by this much, so that growing (a copy) is rare.
 GROW = 64
@@ -50,38 +51,29 @@ class TorchNetwork:
     """See `smolchat_fast.serve.network.Network`.
 
     Args:
-        model: Its weights are copied; it can be let go of.
+        weights: Read once, a tensor at a time.
         device: Where to compute.
-        dtype: Of weights and cache; norms, scores and logits are float32.
+        dtype: Of weights and cache; norms and logits are float32.
     """
 
-    def __init__(
-        self,
-        model: T5ForConditionalGeneration,
-        device: str = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        config = model.config
+    def __init__(self, weights: Weights, device: str = "cpu", dtype: torch.dtype = torch.float32) -> None:
+        config = weights.config
         self.vocabulary, self.layers = config.vocab_size, config.num_layers
-        self.parameters = sum(weight.numel() for weight in model.parameters())
+        self.parameters = weights.parameters
         self.precision = f"{str(dtype).removeprefix('torch.')} by torch on {device}"
         self._device, self._dtype = torch.device(device), dtype
         self._heads, self._width = config.num_heads, config.d_kv
         self._eps = config.layer_norm_epsilon
 
         def put(weight: Tensor) -> Tensor:
-            return weight.detach().to(self._device, dtype).contiguous()
+            return weight.to(self._device, dtype).contiguous()
 
-        self.encoder = [_EncoderLayer(self, block, put) for block in model.encoder.block]
-        self._decoder = [_DecoderLayer(self, block, put) for block in model.decoder.block]
-        gain = model.encoder.final_layer_norm.weight
-        crossing = [block.layer[1].EncDecAttention for block in model.decoder.block]
-        self._cross_in = put(torch.cat([p.weight * gain for a in crossing for p in (a.k, a.v)]))
-        scale = config.d_model**-0.5 if config.scale_decoder_outputs else 1.0
-        self._out = put(model.lm_head.weight * model.decoder.final_layer_norm.weight * scale)
-        self._embedding = put(model.shared.weight)
-        self._encoder_bias = _bias_of(model.encoder.block[0].layer[0].SelfAttention, self._device)
-        self._bias = _bias_of(model.decoder.block[0].layer[0].SelfAttention, self._device)
+        self._embedding = put(weights.embedding())
+        self.encoder = [_EncoderLayer(self, config, layer, put) for layer in weights.encoder()]
+        self._decoder = [_DecoderLayer(self, config, layer, put) for layer in weights.decoder()]
+        self._cross_in, self._out = put(weights.cross()), put(weights.logits())
+        self._encoder_bias = weights.bias("encoder").to(self._device)
+        self._bias = weights.bias("decoder").to(self._device)
         self.hidden = torch.zeros(0, config.d_model)
         self._empty()
 
@@ -105,7 +97,7 @@ class TorchNetwork:
         return TorchEncoding(self, F.embedding(tokens, self._embedding), bias.permute(2, 0, 1)[None])
 
     @torch.inference_mode()
-    def join(self, encoding: TorchEncoding, rows: int) -> None:
+    def join(self, encoding: Any, rows: int) -> None:
         """Append rows that answer an encoded prompt."""
         source, first = encoding.tokens, len(self._ages)
         made = self.norm(encoding.hidden[0]) @ self._cross_in.T  # [S, layers * 2 * H * d_kv]
@@ -184,40 +176,11 @@ class TorchNetwork:
         return made.unflatten(-1, (-1, self._heads, self._width))
 
 
-class _Bias:
-    """The attention bias of each distance, looked up instead of computed."""
-
-    def __init__(self, table: Tensor, first: int) -> None:
-        self._table, self._first = table, first  # [distances, H]; the first row's distance
-
-    def of(self, distance: Tensor) -> Tensor:
-        """[..., H] for distances key minus query; what lies beyond the table is as its end."""
-        index = (distance - self._first).clamp_(0, len(self._table) - 1)
-        return self._table[index]
-
-
-@torch.inference_mode()
-def _bias_of(attention: T5Attention, device: torch.device) -> _Bias:
-    far = attention.relative_attention_max_distance + 1
-    last = 0 if attention.is_decoder else far
-    distances = torch.arange(-far, last + 1)
-    buckets = attention._relative_position_bucket(
-        distances,
-        bidirectional=not attention.is_decoder,
-        num_buckets=attention.relative_attention_num_buckets,
-        max_distance=attention.relative_attention_max_distance,
-    )
-    return _Bias(attention.relative_attention_bias(buckets).detach().float().to(device), -far)
-
-
 class _FeedForward:
-    def __init__(self, network: TorchNetwork, sublayer: torch.nn.Module, put: Put) -> None:
-        self._network, dense = network, sublayer.DenseReluDense
-        self._gated = hasattr(dense, "wi_0")
-        into = torch.cat([dense.wi_0.weight, dense.wi_1.weight]) if self._gated else dense.wi.weight
-        self._in = put(into * sublayer.layer_norm.weight)
-        self._out = put(dense.wo.weight)
-        self._act = dense.act
+    def __init__(self, network: TorchNetwork, config: T5Config, layer: LayerWeights, put: Put) -> None:
+        self._network, self._gated = network, config.is_gated_act
+        self._in, self._out = put(layer.wi), put(layer.wo)
+        self._act: Callable[[Tensor], Tensor] = ACT2FN[config.dense_act_fn]
 
     def add(self, hidden: Tensor) -> Tensor:
         inner = self._network.norm(hidden) @ self._in.T
@@ -230,12 +193,10 @@ class _FeedForward:
 
 
 class _EncoderLayer:
-    def __init__(self, network: TorchNetwork, block: T5Block, put: Put) -> None:
-        self._network, (first, last) = network, block.layer
-        attention = first.SelfAttention
-        self._qkv = put(_stacked(attention) * first.layer_norm.weight)
-        self._o = put(attention.o.weight)
-        self._feed_forward = _FeedForward(network, last, put)
+    def __init__(self, network: TorchNetwork, config: T5Config, layer: LayerWeights, put: Put) -> None:
+        self._network = network
+        self._qkv, self._o = put(layer.qkv), put(layer.o)
+        self._feed_forward = _FeedForward(network, config, layer, put)
 
     def encode(self, hidden: Tensor, bias: Tensor) -> Tensor:
         qkv = self._network.heads(self._network.norm(hidden) @ self._qkv.T)  # [1, S, 3, H, d_kv]
@@ -246,14 +207,13 @@ class _EncoderLayer:
 
 
 class _DecoderLayer:
-    def __init__(self, network: TorchNetwork, block: T5Block, put: Put) -> None:
-        self._network, (first, middle, last) = network, block.layer
-        attention, crossing = first.SelfAttention, middle.EncDecAttention
-        self._qkv = put(_stacked(attention) * first.layer_norm.weight)
-        self._o = put(attention.o.weight)
-        self._cross_q = put(crossing.q.weight * middle.layer_norm.weight)
-        self._cross_o = put(crossing.o.weight)
-        self._feed_forward = _FeedForward(network, last, put)
+    def __init__(
+        self, network: TorchNetwork, config: T5Config, weights: DecoderLayerWeights, put: Put
+    ) -> None:
+        self._network = network
+        self._qkv, self._o = put(weights.layer.qkv), put(weights.layer.o)
+        self._cross_q, self._cross_o = put(weights.cross_q), put(weights.cross_o)
+        self._feed_forward = _FeedForward(network, config, weights.layer, put)
 
     def step(
         self,
@@ -278,6 +238,3 @@ class _DecoderLayer:
         hidden = hidden + found.flatten(1) @ self._cross_o.T
         return self._feed_forward.add(hidden)
 
-
-def _stacked(attention: T5Attention) -> Tensor:
-    return torch.cat([attention.q.weight, attention.k.weight, attention.v.weight])

@@ -14,6 +14,7 @@
 pub mod clean;
 pub mod dedup;
 mod error;
+pub mod infer;
 pub mod io;
 pub mod job;
 pub mod sources;

@@ -7,6 +7,7 @@ mod clean;
 mod column;
 mod dedup;
 mod error;
+mod infer;
 mod job;
 mod options;
 mod sources;
@@ -28,6 +29,8 @@ mod _core {
     use super::clean::{clean_files, clean_table, clean_text};
     #[pymodule_export]
     use super::dedup::{deduplicate_files, find_duplicates};
+    #[pymodule_export]
+    use super::infer::{Int8Encoding, Int8Matrix, Int8Model, infer_kernels};
     #[pymodule_export]
     use super::sources::read_files;
     #[pymodule_export]
