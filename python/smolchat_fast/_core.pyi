@@ -135,8 +135,8 @@ def build_tokenizer_from_words(
 def build_tokenizer_from_files(
     inputs: Sequence[_Path], options: str, *, threads: int | None = None, progress: _Progress = None
 ) -> tuple[str, str]: ...
-
 def infer_kernels() -> list[str]: ...
+
 @final
 class Int8Matrix:
     def __new__(cls, weights: NDArray[np.float32]) -> Int8Matrix: ...

@@ -237,4 +237,3 @@ class _DecoderLayer:
         found = F.scaled_dot_product_attention(query, cross[:, 0], cross[:, 1], attn_mask=mask, scale=1.0)
         hidden = hidden + found.flatten(1) @ self._cross_o.T
         return self._feed_forward.add(hidden)
-

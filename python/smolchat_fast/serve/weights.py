@@ -107,7 +107,10 @@ class Weights:
     def _names(self) -> Iterator[str]:
         gated = self.config.is_gated_act
         yield from ("shared.weight", "lm_head.weight")
-        for stack, layers in (("encoder", self.config.num_layers), ("decoder", self.config.num_decoder_layers)):
+        for stack, layers in (
+            ("encoder", self.config.num_layers),
+            ("decoder", self.config.num_decoder_layers),
+        ):
             yield f"{stack}.final_layer_norm.weight"
             yield f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
             parts = ["0.SelfAttention", "1.EncDecAttention"][: 2 if stack == "decoder" else 1]
@@ -159,7 +162,9 @@ class Weights:
     def cross(self) -> Tensor:
         """[layers * 2 * H * d_kv, D]: the encoder's output to keys and values of each decoder layer."""
         gain = self._read("encoder.final_layer_norm")
-        heads = [f"decoder.block.{b}.layer.1.EncDecAttention" for b in range(self.config.num_decoder_layers or 0)]
+        heads = [
+            f"decoder.block.{b}.layer.1.EncDecAttention" for b in range(self.config.num_decoder_layers or 0)
+        ]
         return torch.cat([self._read(f"{head}.{name}") * gain for head in heads for name in "kv"])
 
     def _layer(self, head: str, last: int) -> LayerWeights:

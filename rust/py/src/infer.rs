@@ -98,7 +98,8 @@ impl Int8Model {
         threads: Option<usize>,
         kernel: Option<&str>,
     ) -> PyResult<Self> {
-        let numbers = |array: &PyReadonlyArray2<'_, f32>| array.as_slice().map(<[f32]>::to_vec).map_err(contiguous);
+        let numbers =
+            |array: &PyReadonlyArray2<'_, f32>| array.as_slice().map(<[f32]>::to_vec).map_err(contiguous);
         let share = |matrix: &PyRef<'_, Int8Matrix>| Arc::clone(&matrix.0);
         let layer = |[qkv, o, into, out]: [&PyRef<'_, Int8Matrix>; 4]| Layer {
             qkv: share(qkv),

@@ -3,7 +3,6 @@
 //! Sums run in eight lanes that are added at the end. The compiler may put these lanes into registers of
 //! any width, but may not change their order, so results are the same on every processor.
 
-
 /// Lanes of a sum.
 const LANES: usize = 8;
 
