@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import torch
@@ -137,6 +138,7 @@ class CharacterTokens:
     """Code points as ids."""
 
     separator = (ord("|"),)
+    end_id, vocabulary = 0, 0x110000
 
     def encode(self, text: str) -> list[int]:
         return list(map(ord, text))
@@ -144,14 +146,25 @@ class CharacterTokens:
     def ended(self, ids: Sequence[int]) -> list[int]:
         return [*ids, 0]
 
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids)).replace("\0", "")
+
+    def token_bytes(self, token: int) -> bytes:
+        return self.decode([token]).encode()
+
+    def name(self, token: int) -> str:
+        return chr(token)
+
 
 @contextmanager
-def serving(bot: Chatbot, keys: Sequence[str] = ()) -> Iterator[httpx.Client]:
+def serving(bot: Chatbot, keys: Sequence[str] = (), **options: Any) -> Iterator[httpx.Client]:
     """A real server on a free port, and a client for it."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        server = uvicorn.Server(uvicorn.Config(build_app(bot, keys), log_level="error", lifespan="on"))
+        server = uvicorn.Server(
+            uvicorn.Config(build_app(bot, keys, **options), log_level="error", lifespan="on")
+        )
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()
         try:

@@ -50,8 +50,8 @@ def networks(folder: Path, **options: object) -> tuple[TorchNetwork, CoreNetwork
         return TorchNetwork(weights), CoreNetwork(weights, **options)  # type: ignore[arg-type]
 
 
-PROMPTS = [[300, 310, 290, 1], [280, 1], [*range(270, 310), 1]]
-STEPS = [[0, 0, 0], [281, 282, 283], [290, 300, 310], [265, 275, 285]]
+PROMPTS = [[300, 305, 290, 1], [280, 1], [*range(266, 304), 1]]
+STEPS = [[0, 0, 0], [281, 282, 283], [290, 300, 304], [265, 275, 285]]
 
 
 def logits(

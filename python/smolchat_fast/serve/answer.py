@@ -87,6 +87,8 @@ class Answer:
         self._changed = threading.Condition()
         self.prompt_scores: list[Scored] = []
         """Scores of the tokens it was made to begin with; whole once it has ended."""
+        self.end_score: Scored | None = None
+        """The token that ended it, once it has ended."""
         self._unread: list[Piece] = []
         self._started = False
         self._finish: Finish | None = None

@@ -293,6 +293,7 @@ class Engine(Generic[Row]):
         text = ""
         if emission.forced:
             job.answer.prompt_scores.append(emission.forced)
+        job.answer.end_score = emission.end
         for scored in emission.tokens:
             job.tokens += 1
             text += job.text.push(scored.id)

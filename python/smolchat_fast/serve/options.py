@@ -194,8 +194,6 @@ class ServeOptions(DecodeOptions):
     """Web pages of these origins (https://name:port) may ask the server."""
     strict: bool = False
     """Refuse request fields that are not known, instead of naming them in the header x-ignored-params."""
-    log_text: bool = False
-    """Write questions and answers into the log."""
     port: int = 8812
     """Port to listen on; 0 takes a free one."""
     api_key_file: Path | None = None

@@ -42,6 +42,8 @@ class Emission:
     tokens: list[Scored] = field(default_factory=list)
     forced: Scored | None = None
     """The forced token that was scored instead."""
+    end: Scored | None = None
+    """The token that ended the answer; only from a walk."""
     reason: Reason | None = None
     """Set if the answer is complete."""
 
@@ -118,12 +120,12 @@ class Walk(_Search):
         if forced := self._force(logits):
             return forced
         token = output.best[first] if self._plain else self._choose(logits)
+        scored = _score(logits, token, self._decoding.logprobs)
         if token in self._ends:
-            return Emission(reason="stop")
+            return Emission(end=scored, reason="stop")
         self._answer.append(token)
         self.fed = [token]
         complete = len(self._answer) == self._decoding.max_new_tokens
-        scored = _score(logits, token, self._decoding.logprobs)
         return Emission([scored], reason="length" if complete else None)
 
     def _choose(self, logits: Tensor) -> int:
