@@ -9,7 +9,9 @@ from . import dedup, stream, tokenizer, words
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benches.peers", description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="dedup|stream|tokenizer|words", help="which runs; all by default")
+    parser.add_argument(
+        "what", nargs="*", metavar="dedup|stream|tokenizer|words", help="which runs; all by default"
+    )
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
     parser.add_argument(
         "--stream-rows", type=int, default=50_000, help="rows for stream (default: %(default)s)"

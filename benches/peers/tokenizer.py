@@ -36,8 +36,10 @@ def build(data: Any, kind: str, vocab_size: int | None = None) -> str:
     """The `tokenizer.json` of a kind."""
     from smolchat_fast.tokenizer import TokenizerOptions, build_tokenizer
 
-    options = TokenizerOptions(kind=kind) if vocab_size is None else TokenizerOptions(
-        kind=kind, vocab_size=vocab_size, min_count=1
+    options = (
+        TokenizerOptions(kind=kind)
+        if vocab_size is None
+        else TokenizerOptions(kind=kind, vocab_size=vocab_size, min_count=1)
     )
     return build_tokenizer(data, options).to_str()
 
