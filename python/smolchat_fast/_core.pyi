@@ -7,6 +7,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 __all__ = [
+    "Int8Encoding",
+    "Int8Matrix",
+    "Int8Model",
     "RowBatches",
     "Segmenter",
     "Stream",
@@ -24,6 +27,7 @@ __all__ = [
     "encode_columns",
     "encode_files",
     "find_duplicates",
+    "infer_kernels",
     "merge_word_count_files",
     "merge_word_counts",
     "read_files",
@@ -173,3 +177,51 @@ def encode_files(
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
+def infer_kernels() -> list[str]: ...
+
+@final
+class Int8Matrix:
+    def __new__(cls, weights: NDArray[np.float32]) -> Int8Matrix: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    def product(
+        self, rows: NDArray[np.float32], out: NDArray[np.float32], *, kernel: str | None = None
+    ) -> None: ...
+
+@final
+class Int8Encoding:
+    @property
+    def tokens(self) -> int: ...
+
+_LayerParts = tuple[Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix]
+_DecoderParts = tuple[Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix]
+
+@final
+class Int8Model:
+    def __new__(
+        cls,
+        shape: str,
+        embedding: NDArray[np.float32],
+        encoder: Sequence[_LayerParts],
+        decoder: Sequence[_DecoderParts],
+        cross: Int8Matrix,
+        out: Int8Matrix,
+        encoder_bias: tuple[NDArray[np.float32], int],
+        decoder_bias: tuple[NDArray[np.float32], int],
+        *,
+        threads: int | None = None,
+        kernel: str | None = None,
+    ) -> Int8Model: ...
+    @property
+    def kernel(self) -> str: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    def encode(self, ids: Sequence[int]) -> Int8Encoding: ...
+    def advance(self, encoding: Int8Encoding, layers: int) -> bool: ...
+    def join(self, encoding: Int8Encoding, rows: int) -> None: ...
+    def step(
+        self, tokens: Sequence[int], logits: NDArray[np.float32], hidden: NDArray[np.float32]
+    ) -> None: ...
+    def select(self, order: Sequence[int]) -> None: ...

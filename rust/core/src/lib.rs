@@ -15,6 +15,7 @@ pub mod clean;
 pub mod dedup;
 pub mod encode;
 mod error;
+pub mod infer;
 pub mod io;
 pub mod job;
 pub mod sources;

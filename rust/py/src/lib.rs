@@ -8,6 +8,7 @@ mod column;
 mod dedup;
 mod encode;
 mod error;
+mod infer;
 mod job;
 mod options;
 mod rows;
@@ -32,6 +33,7 @@ mod _core {
     use super::dedup::{deduplicate_files, find_duplicates};
     #[pymodule_export]
     use super::encode::{encode_columns, encode_files};
+    use super::infer::{Int8Encoding, Int8Matrix, Int8Model, infer_kernels};
     #[pymodule_export]
     use super::rows::RowBatches;
     #[pymodule_export]

@@ -1,6 +1,7 @@
 //! Parquet row groups as pieces that can be read in any order and by several threads.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -37,6 +38,23 @@ impl Slice {
     #[must_use]
     pub fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Which of the files it is from, counted from 0.
+    #[must_use]
+    pub fn file(&self) -> usize {
+        self.file
+    }
+
+    /// Some of its rows, counted from its first one.
+    #[must_use]
+    pub fn part(&self, rows: Range<usize>) -> Self {
+        Self {
+            skip: self.skip + rows.start,
+            first_row: self.first_row + rows.start as u64,
+            rows: rows.len(),
+            ..*self
+        }
     }
 }
 

@@ -7,10 +7,11 @@ use rayon::prelude::*;
 
 use super::StreamOptions;
 use super::column::{Column, Content};
+use super::mix::Mix;
 use super::order::{self, Shuffler};
 use super::pack::Limit;
 use crate::error::{Error, Result};
-use crate::io::{RowBatch, Slices};
+use crate::io::{RowBatch, Slice, Slices};
 use crate::job::Job;
 
 /// Rows of a slice at most: large row groups, as other writers make them, would fill a window alone.
@@ -35,6 +36,7 @@ const BYTES_PER_TOKEN: usize = 4;
 /// ```
 pub struct Shuffle {
     slices: Slices,
+    mix: Mix,
     options: StreamOptions,
 }
 
@@ -67,7 +69,7 @@ impl Shuffle {
     ///
     /// # Errors
     /// [`Error::Option`] for an option out of range; [`Error::File`] or [`Error::Io`] with the path of a
-    /// file that cannot be used; [`Error::Data`] if there are no rows at all.
+    /// file that cannot be used; [`Error::Data`] if there are no rows at all, or none in an epoch.
     pub fn open(paths: &[PathBuf], options: StreamOptions) -> Result<Self> {
         options.check()?;
         let columns = [options.source_column.as_str(), options.target_column.as_str()];
@@ -75,7 +77,8 @@ impl Shuffle {
         if slices.rows() == 0 {
             return Err(Error::Data(format!("no rows to stream in {} input files", paths.len())));
         }
-        Ok(Self { slices, options })
+        let mix = Mix::new(slices.slices(), paths.len(), &options.weights)?;
+        Ok(Self { slices, mix, options })
     }
 
     /// Rows in all files.
@@ -89,6 +92,22 @@ impl Shuffle {
         self.slices.require_tokenizer(fingerprint)
     }
 
+    /// Rows of all epochs before this one.
+    #[must_use]
+    pub fn rows_before(&self, epoch: u64) -> u64 {
+        self.mix.rows_before(epoch)
+    }
+
+    /// The epoch of the row that comes after this many.
+    pub(super) fn epoch_of(&self, position: u64) -> u64 {
+        // With weights an epoch may have a few rows more than the first one, so this is never too small.
+        let mut epoch = position / self.rows_before(1);
+        while self.rows_before(epoch) > position {
+            epoch -= 1;
+        }
+        epoch
+    }
+
     pub(super) fn fingerprint(&self) -> u64 {
         self.slices.fingerprint()
     }
@@ -97,24 +116,22 @@ impl Shuffle {
         &self.options
     }
 
-    /// The windows of an epoch, each as the numbers of its slices.
+    /// The windows of an epoch, each as its slices.
     #[must_use]
-    pub fn windows(&self, epoch: u64) -> Vec<Vec<usize>> {
-        let slice_rows: Vec<usize> = self.slices.slices().iter().map(|slice| slice.rows()).collect();
-        order::windows(
-            &slice_rows,
-            self.options.shuffle_rows,
-            &mut Shuffler::new(&[self.options.seed, epoch]),
-        )
+    pub fn windows(&self, epoch: u64) -> Vec<Vec<Slice>> {
+        let slices = self.mix.slices(self.slices.slices(), epoch, &self.options);
+        let slice_rows: Vec<usize> = slices.iter().map(Slice::rows).collect();
+        let windows = order::windows(&slice_rows, self.options.shuffle_rows);
+        windows.into_iter().map(|window| slices[window].to_vec()).collect()
     }
 
     /// Reads the window `number` of `epoch` on the threads of the job and permutes its rows.
     ///
     /// # Errors
     /// [`Error::File`] or [`Error::Io`] with the path, [`Error::Record`] naming the row of a null.
-    pub fn read(&self, epoch: u64, number: usize, slices: &[usize], job: &Job) -> Result<Window> {
+    pub fn read(&self, epoch: u64, number: usize, slices: &[Slice], job: &Job) -> Result<Window> {
         let read: Vec<Result<Vec<Part>>> =
-            job.run(|| slices.par_iter().map(|&i| self.read_slice(i, job)).collect());
+            job.run(|| slices.par_iter().map(|slice| self.read_slice(slice, job)).collect());
         let mut parts = Vec::new();
         for slice in read {
             parts.append(&mut slice?);
@@ -127,9 +144,8 @@ impl Shuffle {
         Ok(Window { parts, order })
     }
 
-    fn read_slice(&self, index: usize, job: &Job) -> Result<Vec<Part>> {
+    fn read_slice(&self, slice: &Slice, job: &Job) -> Result<Vec<Part>> {
         job.check()?;
-        let slice = &self.slices.slices()[index];
         let mut first_row = slice.first_row();
         let part = |batch: RowBatch| {
             let source = Column::of(&batch, &self.options.source_column)?;
