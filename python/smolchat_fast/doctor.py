@@ -86,7 +86,9 @@ class Diagnosis:
             f"machine       {self.device}: {self.memory_mb:,.0f} MB of memory, {self.disk_mb / 1024:,.0f} GB of disk",
         ]
         for need in self.needs:
-            parts = ", ".join(f"{name} {mb:,.0f}" for name, mb in need.memory.parts().items() if name != "peak")
+            parts = ", ".join(
+                f"{name} {mb:,.0f}" for name, mb in need.memory.parts().items() if name != "peak"
+            )
             time = "unknown until the rows are made (`run --until data`)"
             if need.steps is not None:
                 time = f"{need.steps:,} steps of {need.step_s:.2f} s: {_duration(need.steps * need.step_s)}"
@@ -208,7 +210,9 @@ def _refuse(diagnosis: Diagnosis, name: str, options: TrainOptions, need: Need, 
         peak = _device_mb(estimate_memory(model, diagnosis.vocabulary, changed), need.base_mb)
         if peak <= diagnosis.memory_mb:
             raise StageError(f"{diagnosis}\n\n{told}. With {words} in [{name}] it needs {peak:,.0f} MB.")
-    raise StageError(f"{diagnosis}\n\n{told}, and no option of [{name}] helps enough. Choose a smaller [model].")
+    raise StageError(
+        f"{diagnosis}\n\n{told}, and no option of [{name}] helps enough. Choose a smaller [model]."
+    )
 
 
 def _vocabulary(recipe: Recipe, out: Path) -> int:

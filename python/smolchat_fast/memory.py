@@ -114,7 +114,9 @@ def estimate_memory(
     )
 
 
-def estimate_inference(model: ModelOptions, vocabulary: int, *, half: bool, source: int, target: int) -> float:
+def estimate_inference(
+    model: ModelOptions, vocabulary: int, *, half: bool, source: int, target: int
+) -> float:
     """MiB of the weights, the encoded source and the caches of answering one prompt.
 
     Args:
@@ -232,7 +234,10 @@ def savings(options: TrainOptions) -> list[tuple[str, TrainOptions]]:
         changed = replace(changed, gradient_checkpointing=True)
         said.append("gradient_checkpointing = true")
         found.append((", ".join(said), changed))
-    stream, least = changed.stream, largest_batch(replace(options, stream=replace(options.stream, batch_rows=1)))
+    stream, least = (
+        changed.stream,
+        largest_batch(replace(options, stream=replace(options.stream, batch_rows=1))),
+    )
     while largest_batch(changed).rows > 1:
         stream = changed.stream
         if stream.batch_rows:
@@ -245,5 +250,10 @@ def savings(options: TrainOptions) -> list[tuple[str, TrainOptions]]:
         found.append((", ".join([*said, word, f"accumulate = {changed.accumulate}"]), changed))
     if options.optimizer != "adafactor":
         words = found[-1][0] if found else ""
-        found.append((", ".join(filter(None, [words, 'optimizer = "adafactor"'])), replace(changed, optimizer="adafactor")))
+        found.append(
+            (
+                ", ".join(filter(None, [words, 'optimizer = "adafactor"'])),
+                replace(changed, optimizer="adafactor"),
+            )
+        )
     return found
