@@ -81,7 +81,7 @@ def test_wrong_input_ends_with_one_clear_error(
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name: str) -> None:
-    run = smolchat(name, "--help")
+    run = smolchat(*name.split(), "--help")
     assert run.returncode == 0, run.stderr
     assert "--out" in run.stdout or name in {"chat", "serve"}
 

@@ -66,6 +66,13 @@ def test_an_output_made_otherwise_is_refused_by_name_and_overwritten_on_demand(
     assert out.read_text() == source.read_text() * options.times
 
 
+def test_overwrite_keeps_what_was_made_the_same_way(tmp_path: Path, source: Path) -> None:
+    out = tmp_path / "out.txt"
+    for skipped in (False, True):
+        done = run_stage("double", out, double(source, Options()), inputs=[source], overwrite=True)
+        assert done.skipped is skipped
+
+
 def test_somebody_elses_file_is_not_overwritten(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "precious.txt"
     out.write_text("mine")

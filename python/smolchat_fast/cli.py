@@ -46,7 +46,13 @@ COMMANDS: dict[str, Command] = {
         "dedup", "deduplicate_files", "drop exact and near duplicates, name the kept row", "data"
     ),
     "count": Command("words", "count_words_files", "count words as jieba does", "data"),
+    "count merge": Command("words", "merge_files", "add up the counts of several parts of a corpus", "data"),
     "tokenizer": Command("tokenizer", "build_tokenizer_files", "build a lossless tokenizer", "data"),
+    "tokenizer report": Command("tokenizer", "compare_files", "try tokenizers side by side", "data"),
+    "tokenizer export": Command(
+        "tokenizer", "export_files", "a tokenizer as other programs read it: sentencepiece, GGUF", "data"
+    ),
+    "encode": Command("tokenizer", "encode_files", "rows to token ids, once for many epochs", "data"),
     "split": Command("split", "split_files", "part rows into training and validation rows", "data"),
     "pretrain": Command("train", "pretrain_files", "train from scratch, text to text", "training"),
     "sft": Command("train", "sft_files", "fine-tune a model on instructions", "training"),
@@ -69,9 +75,10 @@ def overview() -> str:
         "  Then:   smolchat-fast chat runs/demo/model",
         "  Yours:  smolchat-fast run recipes/0.2b.toml --out runs/mine --data.pretrain 'my/*.jsonl'",
     ]
+    width = max(map(len, COMMANDS))
     for group in dict.fromkeys(command.group for command in COMMANDS.values()):
         lines += ["", f"{group}:"]
-        lines += [f"  {name:<10} {c.help}" for name, c in COMMANDS.items() if c.group == group]
+        lines += [f"  {name:<{width}} {c.help}" for name, c in COMMANDS.items() if c.group == group]
     return "\n".join([*lines, "", f"`{PROG} COMMAND --help` tells the options of a command."])
 
 
@@ -82,6 +89,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
+    if rest and f"{name} {rest[0]}" in COMMANDS:
+        name, *rest = [f"{name} {rest[0]}", *rest[1:]]
     try:
         if name in {"-h", "--help", "help"}:
             print(overview())

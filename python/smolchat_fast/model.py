@@ -6,6 +6,7 @@ A saved folder opens with plain `AutoModelForSeq2SeqLM.from_pretrained` and
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Iterator
@@ -23,6 +24,14 @@ from smolchat_fast.model_options import ModelOptions
 
 PAD, EOS, BOS = 0, 1, 3
 """Ids of `[PAD]`, which also starts an answer, of `[EOS]`, and of `[BOS]`, which a T5 has no use for."""
+
+CACHE = (
+    "cache"
+    if "cache" in inspect.signature(T5ForConditionalGeneration.forward).parameters
+    else "past_key_values"
+)
+"""What `forward` calls the keys and values of earlier tokens: transformers 5.24 renamed it, and a model
+passes over an argument that it does not know."""
 
 MAX_NEW_TOKENS = 256
 """Length at which plain `generate` stops; transformers would stop at 20."""

@@ -74,7 +74,7 @@ def run_stage(
     """
     wanted = _fingerprint(name, inputs, options)
     made = read_manifest(out)
-    if made is not None and not overwrite:
+    if made is not None and not (overwrite and differences(made, wanted)):
         _refuse_if_different(out, made, wanted)
         return Finished(made["report"], True, made["seconds"], made["peak_mb"])
     if made is None and out.exists() and not overwrite:

@@ -1,11 +1,9 @@
 //! Chunks: rows of a window, encoded and parted into batches.
 
-use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
 use rayon::prelude::*;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::batch::{Batch, EncodedRow};
 use super::order::Shuffler;
@@ -46,10 +44,11 @@ pub struct Chunk {
 impl Source {
     pub fn open(shuffle: Shuffle, tokenizer: &Path) -> Result<Self> {
         let encoder = Encoder::load(tokenizer)?;
+        shuffle.require_tokenizer(&encoder.fingerprint())?;
         let made_from = MadeFrom {
             rows: shuffle.rows(),
             files: format!("{:016x}", shuffle.fingerprint()),
-            tokenizer: format!("{:016x}", fingerprint(tokenizer)?),
+            tokenizer: encoder.fingerprint(),
             options: shuffle.options().clone(),
         };
         Ok(Self { shuffle, encoder, made_from })
@@ -162,8 +161,8 @@ impl<'a> Preparer<'a> {
         let encode = |place| {
             self.job.check()?;
             let row = window.row(place);
-            let source = encoder.encode(row.source, options.max_source)?;
-            let target = encoder.encode(row.target, options.max_target)?;
+            let source = row.source.ids(encoder, options.max_source)?;
+            let target = row.target.ids(encoder, options.max_target)?;
             Ok(EncodedRow { number: row.number, source, target })
         };
         let rows: Vec<Result<EncodedRow>> = self.job.run(|| range.into_par_iter().map(encode).collect());
@@ -178,11 +177,6 @@ impl<'a> Preparer<'a> {
         Shuffler::new(&key).shuffle(&mut packing.batches);
         Ok(Chunk { passed: 0, end, rows, order: packing.order, batches: packing.batches })
     }
-}
-
-fn fingerprint(tokenizer: &Path) -> Result<u64> {
-    let file = if tokenizer.is_dir() { tokenizer.join("tokenizer.json") } else { tokenizer.to_owned() };
-    Ok(xxh3_64(&fs::read(&file).map_err(Error::io(&file))?))
 }
 
 fn rows_of(slices: &[Slice]) -> u64 {

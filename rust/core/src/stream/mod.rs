@@ -30,6 +30,7 @@
 
 mod batch; // rows of ids -> padded arrays
 mod chunk; // rows of a window -> encoded rows and their batches
+mod column; // text or ids of a window
 mod feed; // the thread that prepares chunks ahead
 mod iterate; // chunks -> the batches of one rank, and the state after each
 mod mix; // files, weights, epoch -> slices
@@ -42,7 +43,8 @@ mod tests;
 mod window; // slices -> text in random order
 
 pub use batch::{Batch, IGNORED, NO_ROW};
+pub use column::Content;
 pub use iterate::{Share, Step, Stream};
 pub use options::StreamOptions;
 pub use state::StreamState;
-pub use window::{Shuffle, TextRow, Window};
+pub use window::{Row, Shuffle, Window};

@@ -74,7 +74,11 @@ impl StreamOptions {
         }
         for &weight in &self.weights {
             if !(weight > 0.0 && weight <= MAX_WEIGHT) {
-                return Err(Error::option("weights", weight, format!("must be above 0, at most {MAX_WEIGHT}")));
+                return Err(Error::option(
+                    "weights",
+                    weight,
+                    format!("must be above 0, at most {MAX_WEIGHT}"),
+                ));
             }
         }
         let longest = self.padded(self.max_source) + self.padded(self.max_target);

@@ -284,8 +284,7 @@ proptest! {
 #[test]
 fn every_window_has_rows_of_every_file_that_has_enough() {
     let corpus = Corpus::write(&[vec![900], vec![60]]);
-    let options =
-        StreamOptions { weights: vec![1.0, 1.0], shuffle_rows: 100, ..StreamOptions::default() };
+    let options = StreamOptions { weights: vec![1.0, 1.0], shuffle_rows: 100, ..StreamOptions::default() };
     let shuffle = Shuffle::open(&corpus.files, options).expect("opens");
     let windows = shuffle.windows(0);
     assert!(windows.len() >= 9);

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use arrow::array::{Array, StringArray};
 use rayon::prelude::*;
 
 use super::StreamOptions;
+use super::column::{Column, Content};
 use super::mix::Mix;
 use super::order::{self, Shuffler};
 use super::pack::Limit;
@@ -29,7 +29,7 @@ const BYTES_PER_TOKEN: usize = 4;
 /// for (number, slices) in shuffle.windows(epoch).iter().enumerate() {
 ///     let window = shuffle.read(epoch, number, slices, &job)?;
 ///     for row in (0..window.len()).map(|i| window.row(i)) {
-///         println!("{}: {} -> {}", row.number, row.source, row.target);
+///         println!("{}: {:?} -> {:?}", row.number, row.source, row.target);
 ///     }
 /// }
 /// # Ok::<(), smolchat_core::Error>(())
@@ -48,20 +48,20 @@ pub struct Window {
 }
 
 struct Part {
-    source: StringArray,
-    target: StringArray,
+    source: Column,
+    target: Column,
     first_row: u64,
 }
 
 /// One row of a window, borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TextRow<'a> {
+pub struct Row<'a> {
     /// Position in the concatenated input, from 0.
     pub number: u64,
-    /// Text that the model reads.
-    pub source: &'a str,
-    /// Text that it is to write.
-    pub target: &'a str,
+    /// What the model reads.
+    pub source: Content<'a>,
+    /// What it is to write.
+    pub target: Content<'a>,
 }
 
 impl Shuffle {
@@ -85,6 +85,11 @@ impl Shuffle {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.slices.rows()
+    }
+
+    /// Refuses files of ids that another tokenizer made.
+    pub(super) fn require_tokenizer(&self, fingerprint: &str) -> Result<()> {
+        self.slices.require_tokenizer(fingerprint)
     }
 
     /// Rows of all epochs before this one.
@@ -143,8 +148,8 @@ impl Shuffle {
         job.check()?;
         let mut first_row = slice.first_row();
         let part = |batch: RowBatch| {
-            let source = batch.text(&self.options.source_column)?.clone();
-            let target = batch.text(&self.options.target_column)?.clone();
+            let source = Column::of(&batch, &self.options.source_column)?;
+            let target = Column::of(&batch, &self.options.target_column)?;
             let part = Part { source, target, first_row };
             first_row += part.source.len() as u64;
             Ok(part)
@@ -168,13 +173,13 @@ impl Window {
 
     /// The row at a place of the random order.
     #[must_use]
-    pub fn row(&self, place: usize) -> TextRow<'_> {
+    pub fn row(&self, place: usize) -> Row<'_> {
         let (part, row) = self.order[place];
         let (part, row) = (&self.parts[part as usize], row as usize);
-        TextRow {
+        Row {
             number: part.first_row + row as u64,
-            source: part.source.value(row),
-            target: part.target.value(row),
+            source: part.source.row(row),
+            target: part.target.row(row),
         }
     }
 
@@ -193,12 +198,9 @@ impl Window {
 }
 
 impl Part {
-    /// Tokens of its rows by their bytes, after cutting.
+    /// Tokens of its rows after cutting.
     fn guess_tokens(&self, options: &StreamOptions) -> u128 {
-        let guess = |texts: &StringArray, most: usize| {
-            let bytes = texts.offsets().lengths();
-            bytes.map(|bytes| (bytes / BYTES_PER_TOKEN + 1).min(most) as u128).sum::<u128>()
-        };
-        guess(&self.source, options.max_source) + guess(&self.target, options.max_target)
+        self.source.guess_tokens(BYTES_PER_TOKEN, options.max_source)
+            + self.target.guess_tokens(BYTES_PER_TOKEN, options.max_target)
     }
 }
