@@ -140,7 +140,7 @@ def diagnose(
     trainings: list[tuple[str, TrainOptions]] = [("pretrain", recipe.pretrain)]
     if recipe.data.builtin or recipe.data.sft:
         trainings.append(("sft", recipe.sft))
-    needs = []
+    needs: list[Need] = []
     for name, options in trainings:
         (progress or ignore)(name, len(needs), len(trainings))
         options.check()
