@@ -14,15 +14,18 @@ from smolchat_fast.sources import SourceOptions
 from smolchat_fast.split import SplitOptions
 from smolchat_fast.stats import StatsOptions
 from smolchat_fast.stream import StreamOptions
+from smolchat_fast.tokenizer import EncodeOptions, TokenizerOptions
 from smolchat_fast.words import WordOptions
 
 CORE_OPTIONS = [
     CleanOptions,
     DedupOptions,
+    EncodeOptions,
     SourceOptions,
     SplitOptions,
     StatsOptions,
     StreamOptions,
+    TokenizerOptions,
     WordOptions,
 ]
 

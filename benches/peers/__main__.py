@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from . import clean, dedup, figures, read, scale, stream, words
+from . import clean, dedup, figures, read, scale, stream, tokenizer, words
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benches.peers", description=__doc__)
     parser.add_argument(
-        "what", nargs="*", metavar="clean|dedup|read|scale|stream|words", help="which runs; all by default"
+        "what",
+        nargs="*",
+        metavar="clean|dedup|read|scale|stream|tokenizer|words",
+        help="which runs; all by default",
     )
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
     parser.add_argument(
@@ -26,6 +29,9 @@ def main() -> None:
         help="sizes for scale, comma between them; 10000000 takes 10 GB of disk (default: 100000,1000000)",
     )
     parser.add_argument("--no-figures", action="store_true", help="leave docs/figures.md as it is")
+    parser.add_argument(
+        "--tokenizer-mb", type=float, default=20.0, help="megabytes for tokenizer (default: %(default)s)"
+    )
     chosen = parser.parse_args()
     runs = {
         "clean": lambda: clean.run(chosen.mb),
@@ -33,6 +39,7 @@ def main() -> None:
         "read": lambda: read.run(chosen.rows),
         "scale": lambda: scale.run(chosen.scale_rows),
         "stream": lambda: stream.run(chosen.stream_rows),
+        "tokenizer": lambda: tokenizer.run(chosen.tokenizer_mb),
         "words": lambda: words.run(chosen.mb),
     }
     unknown = set(chosen.what) - set(runs)

@@ -7,8 +7,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 __all__ = [
+    "Int8Encoding",
+    "Int8Matrix",
+    "Int8Model",
+    "RowBatches",
     "Segmenter",
     "Stream",
+    "assemble_tokenizer",
     "build_tokenizer_from_files",
     "build_tokenizer_from_texts",
     "build_tokenizer_from_words",
@@ -22,12 +27,18 @@ __all__ = [
     "default_options",
     "describe_files",
     "describe_table",
+    "encode_columns",
+    "encode_files",
     "find_duplicates",
+    "infer_kernels",
     "load_index",
+    "merge_word_count_files",
     "merge_word_counts",
     "read_files",
+    "read_word_counts",
     "save_index",
     "split_files",
+    "tokenizer_pattern",
     "version",
 ]
 
@@ -134,12 +145,29 @@ def count_words(
 def count_words_files(
     inputs: Sequence[_Path],
     out: _Path,
+    parts: _Path,
     options: str,
     *,
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
+def merge_word_count_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    parts: _Path,
+    memory_mb: int,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
 def merge_word_counts(tables: Sequence[Any]) -> pa.Table: ...
+def read_word_counts(path: _Path) -> pa.Table | None: ...
+
+@final
+class RowBatches:
+    def __new__(cls, paths: Sequence[_Path]) -> RowBatches: ...
+    def __iter__(self) -> RowBatches: ...
+    def __next__(self) -> pa.RecordBatch: ...
 
 @final
 class Segmenter:
@@ -155,3 +183,69 @@ def build_tokenizer_from_words(
 def build_tokenizer_from_files(
     inputs: Sequence[_Path], options: str, *, threads: int | None = None, progress: _Progress = None
 ) -> tuple[str, str]: ...
+def assemble_tokenizer(learned: str, added_tokens: Sequence[str]) -> tuple[str, str]: ...
+def tokenizer_pattern() -> str: ...
+def encode_columns(
+    columns: Sequence[Any],
+    tokenizer: _Path,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> tuple[list[Any], str]: ...
+def encode_files(
+    inputs: Sequence[_Path],
+    tokenizer: _Path,
+    out: _Path,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def infer_kernels() -> list[str]: ...
+
+@final
+class Int8Matrix:
+    def __new__(cls, weights: NDArray[np.float32]) -> Int8Matrix: ...
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    def product(
+        self, rows: NDArray[np.float32], out: NDArray[np.float32], *, kernel: str | None = None
+    ) -> None: ...
+
+@final
+class Int8Encoding:
+    @property
+    def tokens(self) -> int: ...
+
+_LayerParts = tuple[Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix]
+_DecoderParts = tuple[Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix]
+
+@final
+class Int8Model:
+    def __new__(
+        cls,
+        shape: str,
+        embedding: NDArray[np.float32],
+        encoder: Sequence[_LayerParts],
+        decoder: Sequence[_DecoderParts],
+        cross: Int8Matrix,
+        out: Int8Matrix,
+        encoder_bias: tuple[NDArray[np.float32], int],
+        decoder_bias: tuple[NDArray[np.float32], int],
+        *,
+        threads: int | None = None,
+        kernel: str | None = None,
+    ) -> Int8Model: ...
+    @property
+    def kernel(self) -> str: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def rows(self) -> int: ...
+    def encode(self, ids: Sequence[int]) -> Int8Encoding: ...
+    def advance(self, encoding: Int8Encoding, layers: int) -> bool: ...
+    def join(self, encoding: Int8Encoding, rows: int) -> None: ...
+    def step(
+        self, tokens: Sequence[int], logits: NDArray[np.float32], hidden: NDArray[np.float32]
+    ) -> None: ...
+    def select(self, order: Sequence[int]) -> None: ...

@@ -70,7 +70,8 @@ def run_stage(
         resumable: Keep the partial output of an interrupted run, a folder, for `work` to go on with.
         result: File of that folder that becomes `out`, if `out` is a file; the rest of it goes.
     Raises:
-        StageError: `out` is there and was made from other inputs or options, or by something else.
+        StageError: `out` is there and was made from other inputs or options, or by something else; or a
+            resumable stage was begun with others.
         FileNotFoundError: an input is missing.
     """
     wanted = _fingerprint(name, inputs, options)
@@ -86,7 +87,7 @@ def run_stage(
     finals = [out, *also]
     partials = [path.with_name(path.name + PARTIAL) for path in finals]
     if resumable:
-        _forget_if_different(partials[0], wanted)
+        _take_up(partials[0], wanted, overwrite=overwrite)
     else:
         _remove(*partials)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -204,18 +205,26 @@ def _flat(options: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _forget_if_different(partial: Path, wanted: dict[str, Any]) -> None:
-    """Go on with a partial folder only if it was begun with the same inputs and options."""
+def _take_up(partial: Path, wanted: dict[str, Any], *, overwrite: bool) -> None:
+    """Go on with a partial folder that was begun with the same inputs and options.
+
+    Hours of work may be in one that was begun otherwise, so only `overwrite` removes it.
+    """
     begun = partial / "begun.json"
     if partial.exists():
         try:
-            same = json.loads(begun.read_text("utf-8")) == wanted
+            changes = differences(json.loads(begun.read_text("utf-8")), wanted)
         except (FileNotFoundError, json.JSONDecodeError):
-            same = False
-        if not same:
+            changes = ["what it was begun with"]
+        if changes and begun.exists() and not overwrite:
+            raise StageError(
+                f"{partial} was begun with other options or inputs: {'; '.join(changes)}. Use those to go on, "
+                "--overwrite to begin anew, or another --out."
+            )
+        if changes:
             _remove(partial)
     partial.mkdir(parents=True, exist_ok=True)
-    begun.write_text(json.dumps(wanted, ensure_ascii=False), "utf-8")
+    _write_synced(begun, json.dumps(wanted, ensure_ascii=False))
 
 
 def _publish(finals: Sequence[Path], partials: Sequence[Path], manifest: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from smolchat_fast.serve.loading import LoadedModel
     from smolchat_fast.serve.session import Chatbot
 
-EXTRA = ("fastapi", "httpx", "prompt_toolkit", "torch", "transformers", "uvicorn")
+EXTRA = ("fastapi", "httpx", "prometheus_client", "prompt_toolkit", "torch", "transformers", "uvicorn")
 if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
     collect_ignore_glob = ["test_*.py"]
 

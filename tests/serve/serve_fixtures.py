@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import torch
@@ -17,8 +18,10 @@ import uvicorn
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
+from smolchat_fast.serve.answer import Scored
 from smolchat_fast.serve.api import build_app
 from smolchat_fast.serve.options import Decoding
+from smolchat_fast.serve.search import Emission
 from smolchat_fast.serve.session import Chatbot
 
 SPECIAL = ["[PAD]", "[EOS]", "[SEP]", "[BOS]", "[CLS]", "[MASK]", "[UNK]"]
@@ -77,36 +80,55 @@ def save_model(folder: Path) -> None:
 class ScriptedRow:
     """A prompt and how far its answer is."""
 
-    def __init__(self, prompt: Sequence[int]) -> None:
-        self.prompt, self.done = list(prompt), 0
+    def __init__(self, prompt: Sequence[int], decoding: Decoding) -> None:
+        self.prompt, self.decoding, self.done = list(prompt), decoding, 0
 
 
 class ScriptedDecoder:
     """Says its prompt back, a character a step; stands in for a model where only the borders matter."""
 
-    end_ids = frozenset({0})
-
     def __init__(self, step_s: float = 0.0) -> None:
         self.step_s, self.steps, self.fail = step_s, 0, False
         self.started: list[str] = []
+        self.rows: list[ScriptedRow] = []
         self.gate = threading.Event()
         self.gate.set()
 
+    def bytes_of(self, prompt: Sequence[int], decoding: Decoding) -> int:
+        return len(prompt) << 10
+
     def start(self, prompt: Sequence[int], decoding: Decoding) -> ScriptedRow:
         self.started.append(self.text(prompt))
-        return ScriptedRow(prompt)
+        return ScriptedRow(prompt, decoding)
 
-    def step(self, rows: Sequence[ScriptedRow]) -> list[int]:
+    def encode(self, row: ScriptedRow, token_layers: int | None = None) -> bool:
+        self.rows.append(row)
+        return True
+
+    def step(self) -> list[tuple[ScriptedRow, Emission]]:
         self.gate.wait(10)
         time.sleep(self.step_s)
         self.steps += 1
         if self.fail:
             raise RuntimeError("the decoder broke")
-        tokens = []
-        for row in rows:
-            tokens.append(row.prompt[row.done])
-            row.done += 1
-        return tokens
+        return [(row, self.emission(row)) for row in self.rows]
+
+    def emission(self, row: ScriptedRow) -> Emission:
+        said, row.done = row.done, row.done + 1
+        if said < len(row.decoding.forced):
+            only = row.done == len(row.decoding.forced) and not row.decoding.max_new_tokens
+            return Emission(forced=self.scored(row.decoding.forced[said]), reason="length" if only else None)
+        said -= len(row.decoding.forced)
+        if row.prompt[said] == 0:
+            return Emission(reason="stop")
+        complete = said + 1 == row.decoding.max_new_tokens
+        return Emission([self.scored(row.prompt[said])], reason="length" if complete else None)
+
+    def scored(self, token: int) -> Scored:
+        return Scored(token, -0.5, ((token, -0.5), (ord("x"), -1.0)))
+
+    def leave(self, rows: Sequence[ScriptedRow]) -> None:
+        self.rows = [row for row in self.rows if row not in rows]
 
     def text(self, ids: Sequence[int]) -> str:
         return "".join(map(chr, ids)).replace("\0", "")
@@ -116,6 +138,7 @@ class CharacterTokens:
     """Code points as ids."""
 
     separator = (ord("|"),)
+    end_id, vocabulary = 0, 0x110000
 
     def encode(self, text: str) -> list[int]:
         return list(map(ord, text))
@@ -123,14 +146,25 @@ class CharacterTokens:
     def ended(self, ids: Sequence[int]) -> list[int]:
         return [*ids, 0]
 
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids)).replace("\0", "")
+
+    def token_bytes(self, token: int) -> bytes:
+        return self.decode([token]).encode()
+
+    def name(self, token: int) -> str:
+        return chr(token)
+
 
 @contextmanager
-def serving(bot: Chatbot, keys: Sequence[str] = ()) -> Iterator[httpx.Client]:
+def serving(bot: Chatbot, keys: Sequence[str] = (), **options: Any) -> Iterator[httpx.Client]:
     """A real server on a free port, and a client for it."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        server = uvicorn.Server(uvicorn.Config(build_app(bot, keys), log_level="error", lifespan="on"))
+        server = uvicorn.Server(
+            uvicorn.Config(build_app(bot, keys, **options), log_level="error", lifespan="on")
+        )
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()
         try:

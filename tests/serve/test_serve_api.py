@@ -112,7 +112,9 @@ def test_models_and_health_and_request_ids(client: httpx.Client) -> None:
     assert [model["id"] for model in models["data"]] == ["parrot"]
     assert client.get("/v1/models/parrot").json() == models["data"][0]
     health = client.get("/health")
-    assert health.json() == {"status": "ok", "running": 0, "waiting": 0}
+    assert health.json() == {"status": "ok", "running": 0, "waiting": 0, "engine": ""}
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").status_code == 200
     ids = {client.get(path).headers["x-request-id"] for path in ("/health", "/nothing", "/")}
     assert len(ids) == 3
 
@@ -142,10 +144,18 @@ FAULTS = [
     ({"stop": ""}, 400, "invalid_value", "stop"),
     ({"stop": ["x"] * 17}, 400, "invalid_value", "stop"),
     ({"stream_options": {"include_usage": True}}, 400, "invalid_value", "stream_options"),
-    ({"n": 2}, 400, "unsupported_parameter", "n"),
+    ({"n": 9}, 400, "invalid_value", "n"),
+    ({"best_of": 2}, 400, "unsupported_parameter", "best_of"),
+    ({"n": 2, "num_beams": 2}, 400, "invalid_value", "n"),
+    ({"num_beams": 9}, 400, "invalid_value", "num_beams"),
+    ({"presence_penalty": 3}, 400, "invalid_value", "presence_penalty"),
+    ({"logit_bias": {"x": 1}}, 400, "invalid_value", "logit_bias"),
+    ({"logit_bias": {"5": 101}}, 400, "invalid_value", "logit_bias"),
+    ({"logprobs": True, "top_logprobs": 21}, 400, "invalid_value", "top_logprobs"),
+    ({"preset": "best"}, 400, "invalid_value", "preset"),
     ({"tools": [{"type": "function"}]}, 400, "unsupported_parameter", "tools"),
     ({"response_format": {"type": "json_object"}}, 400, "unsupported_parameter", "response_format"),
-    ({"logprobs": True}, 400, "unsupported_parameter", "logprobs"),
+    ({"logprobs": 1}, 400, "invalid_value", "logprobs"),
 ]
 
 
@@ -220,7 +230,7 @@ def test_content_parts_and_developer_messages_are_read(client: httpx.Client) -> 
     messages = [{"role": "developer", "content": "简短"}, {"role": "user", "content": parts}]
     response = client.post(CHAT, json={"messages": messages})
     assert response.json()["choices"][0]["message"]["content"] == "你好"
-    assert response.headers["x-dropped-messages"] == "1"
+    assert response.headers["x-truncated-turns"] == "1"
 
 
 def test_earlier_turns_reach_a_model_trained_for_them(build_bot: BuildBot) -> None:
@@ -238,7 +248,7 @@ def test_earlier_turns_reach_a_model_trained_for_them(build_bot: BuildBot) -> No
         with serving(build_bot(options=DecodeOptions(history_turns=history_turns))) as client:
             response = client.post(CHAT, json={"messages": messages})
         assert response.json()["choices"][0]["message"]["content"] == text
-        assert response.headers.get("x-dropped-messages") == dropped
+        assert response.headers.get("x-truncated-turns") == dropped
     with serving(build_bot(options=DecodeOptions(history_turns=2, max_input_tokens=8))) as client:
         response = client.post(CHAT, json={"messages": messages})
     assert response.json()["choices"][0]["message"]["content"] == "系统|五"

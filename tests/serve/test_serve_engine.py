@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from serve_fixtures import CHARACTERS, ScriptedDecoder, save_model, wait_until
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from smolchat_fast.errors import DataError
 from smolchat_fast.serve.answer import (
+    Answer,
     DeadlineError,
     InternalError,
+    Piece,
     QueueFullError,
     QueueTimeoutError,
     ShuttingDownError,
 )
 from smolchat_fast.serve.engine import Engine, Limits
 from smolchat_fast.serve.loading import LoadedModel, load
-from smolchat_fast.serve.options import SAMPLE, DecodeOptions, Decoding, ServeOptions
+from smolchat_fast.serve.options import PRESETS, DecodeOptions, Decoding, ServeOptions
 
 UNLIMITED = Limits()
 
@@ -35,7 +40,9 @@ def generated(folder: Path, texts: list[str], **options: object) -> list[str]:
     model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     answers = []
     for text in texts:
-        ids = model.eval().generate(**tokenizer(text, return_tensors="pt"), max_new_tokens=24, **options)
+        ids = model.eval().generate(
+            **tokenizer(text, return_tensors="pt"), **{"max_new_tokens": 24, **options}
+        )
         answers.append(tokenizer.decode(ids[0], skip_special_tokens=True))
     return answers
 
@@ -51,24 +58,109 @@ def submit_all(
         engine.close()
 
 
-@pytest.mark.parametrize(
-    ("decoding", "options"),
-    [
-        (Decoding(max_new_tokens=24), {}),
-        (
-            Decoding(max_new_tokens=24, repetition_penalty=1.3, no_repeat_ngram_size=2),
-            {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2},
-        ),
-    ],
-    ids=["greedy", "penalties"],
-)
+WAYS: dict[str, tuple[Decoding, dict[str, object]]] = {
+    "greedy": (Decoding(max_new_tokens=24), {}),
+    "penalties": (
+        Decoding(max_new_tokens=24, repetition_penalty=1.3, no_repeat_ngram_size=2),
+        {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2},
+    ),
+    "bias and length": (
+        Decoding(max_new_tokens=24, min_tokens=4, logit_bias=((1, 4.0), (280, 1.5))),
+        {"min_new_tokens": 4, "sequence_bias": [[[1], 4.0], [[280], 1.5]]},
+    ),
+    "beams": (Decoding(max_new_tokens=24, num_beams=3), {"num_beams": 3}),
+    "long beams": (
+        Decoding(max_new_tokens=12, num_beams=4, length_penalty=2.0, no_repeat_ngram_size=3),
+        {"num_beams": 4, "length_penalty": 2.0, "no_repeat_ngram_size": 3, "max_new_tokens": 12},
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_answers_equal_generate_while_others_are_served(
-    loaded: LoadedModel, model_folder: Path, decoding: Decoding, options: dict[str, object]
+    loaded: LoadedModel, model_folder: Path, way: str
 ) -> None:
+    decoding, options = WAYS[way]
     texts = questions(20)
     expected = generated(model_folder, texts, do_sample=False, **options)
     assert len(set(expected)) > 10
     assert submit_all(loaded, texts, decoding, Limits(max_running=5)) == expected
+
+
+def test_every_way_of_answering_goes_beside_every_other(loaded: LoadedModel, model_folder: Path) -> None:
+    """Twelve at a time of each kind, joining and leaving at different steps."""
+    texts = questions(len(WAYS) * 4)
+    jobs = [(text, way) for text, way in zip(texts, list(WAYS) * 4, strict=True)]
+    expected = [generated(model_folder, [text], do_sample=False, **WAYS[way][1])[0] for text, way in jobs]
+    engine = Engine(loaded.decoder, Limits(max_running=12))
+    sampled = Decoding(max_new_tokens=30, temperature=1.0, seed=3)
+    contrast = Decoding(max_new_tokens=30, top_k=4, penalty_alpha=0.6)
+    try:
+        answers = []
+        for number, (text, way) in enumerate(jobs):
+            answers.append(engine.submit(ended(loaded, text), WAYS[way][0], str(number % 3)))
+            other = engine.submit(ended(loaded, text), sampled if number % 2 else contrast)
+            if number % 5 == 0:
+                other.cancel()
+        assert ["".join(answer) for answer in answers] == expected
+    finally:
+        engine.close(drain_s=20)
+    assert loaded.decoder._rows == []
+
+
+def ended(loaded: LoadedModel, text: str) -> list[int]:
+    return loaded.tokens.ended(loaded.tokens.encode(text))
+
+
+def test_contrastive_search_repeats_less_than_greedy(loaded: LoadedModel) -> None:
+    texts = questions(12)
+    greedy = submit_all(loaded, texts, Decoding(max_new_tokens=40))
+    contrast = submit_all(loaded, texts, Decoding(max_new_tokens=40, top_k=4, penalty_alpha=0.6))
+    nearly_greedy = submit_all(loaded, texts, Decoding(max_new_tokens=40, top_k=4, penalty_alpha=1e-9))
+    assert nearly_greedy == greedy
+
+    def repeats(answers: list[str]) -> int:
+        return sum(len(a) - 1 - len({a[i : i + 2] for i in range(len(a) - 1)}) for a in answers if a)
+
+    assert repeats(contrast) < repeats(greedy)
+
+
+def test_logprobs_are_the_models_own_and_forced_tokens_are_scored(
+    loaded: LoadedModel, model_folder: Path
+) -> None:
+    model = AutoModelForSeq2SeqLM.from_pretrained(model_folder).eval()
+    prompt = ended(loaded, "今天天气")
+    engine = Engine(loaded.decoder)
+    answer = engine.submit(prompt, Decoding(max_new_tokens=6, logprobs=3, temperature=0.7, seed=1))
+    pieces = asyncio.run(collect(answer))
+    scored = [token for piece in pieces for token in piece.tokens]
+    assert len(scored) == answer.finish.completion_tokens
+    ids = tuple(token.id for token in scored)
+    with torch.no_grad():
+        logits = model(
+            input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([[0, *ids[:-1]]])
+        ).logits[0]
+    expected = logits.log_softmax(-1)
+    for place, token in enumerate(scored):
+        assert token.logprob == pytest.approx(float(expected[place, token.id]), abs=1e-4)
+        assert [i for i, _ in token.top] == expected[place].topk(3).indices.tolist()
+    again = engine.submit(prompt, Decoding(max_new_tokens=0, logprobs=1, forced=ids))
+    assert "".join(again) == ""
+    assert [s.logprob for s in again.prompt_scores] == pytest.approx([s.logprob for s in scored], abs=1e-5)
+    engine.close()
+
+
+async def collect(answer: Answer) -> list[Piece]:
+    return [piece async for piece in answer.pieces()]
+
+
+def test_an_answer_goes_on_from_the_tokens_it_is_made_to_begin_with(loaded: LoadedModel) -> None:
+    prompt, engine = ended(loaded, "北京"), Engine(loaded.decoder)
+    whole = "".join(engine.submit(prompt, Decoding(max_new_tokens=20)))
+    head = tuple(loaded.tokens.encode(whole[:5]))
+    for decoding in (Decoding(max_new_tokens=15), Decoding(max_new_tokens=15, top_k=2, penalty_alpha=1e-9)):
+        assert "".join(engine.submit(prompt, replace(decoding, forced=head))) == whole[5:]
+    engine.close()
 
 
 def test_a_sampled_answer_depends_on_its_seed_and_not_on_its_neighbours(loaded: LoadedModel) -> None:
@@ -87,10 +179,12 @@ def test_the_models_own_generation_config_is_the_default(model_folder: Path, tmp
     model.generation_config.update(do_sample=True, temperature=0.7, top_p=0.9, repetition_penalty=1.2)
     model.generation_config.save_pretrained(folder)
     options = DecodeOptions(top_p=0.5)
-    expected = Decoding(temperature=0.7, top_k=50, top_p=0.5, repetition_penalty=1.2)
+    expected = Decoding(max_new_tokens=512, temperature=0.7, top_k=50, top_p=0.5, repetition_penalty=1.2)
     assert options.decoding(load(folder).decoding) == expected
     assert load(model_folder).decoding.temperature == 0
-    assert DecodeOptions(preset="sample").decoding(expected) == SAMPLE
+    assert DecodeOptions(preset="sample", max_new_tokens=256).decoding(expected) == PRESETS["sample"]
+    assert DecodeOptions(preset="beam").decoding(expected).rows == 4
+    assert DecodeOptions(preset="contrastive").decoding(expected).rows == 4
 
 
 def test_requests_join_and_leave_at_any_step(scripted: ScriptedDecoder) -> None:
@@ -264,7 +358,11 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tmp_path: Path) -> None:
         {"top_p": 0.0},
         {"top_k": -1},
         {"repetition_penalty": 0.0},
-        {"max_new_tokens": 0},
+        {"max_new_tokens": -1},
+        {"min_p": 1.1},
+        {"presence_penalty": 3.0},
+        {"num_beams": 9},
+        {"top_k": 9, "penalty_alpha": 0.5},
         {"stop": ("",)},
     ],
 )

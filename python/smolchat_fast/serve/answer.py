@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -22,6 +22,10 @@ class QueueFullError(EngineError):
     def __init__(self, waiting: int, retry_after_s: int) -> None:
         super().__init__(f"{waiting} requests are waiting already. Try again in {retry_after_s} s.")
         self.retry_after_s = retry_after_s
+
+
+class TooLargeError(EngineError):
+    """The answer would need more than the server has."""
 
 
 class QueueTimeoutError(EngineError):
@@ -50,6 +54,24 @@ class Finish:
     """Tokens of the answer, the end token not counted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A token and, where asked for, its log-probability."""
+
+    id: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+    """The likeliest tokens at its place, with their log-probabilities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text that is certain, and the tokens that are wholly within what has been given."""
+
+    text: str = ""
+    tokens: tuple[Scored, ...] = ()
+
+
 class Answer:
     """The text of one answer, in pieces as they come.
 
@@ -63,7 +85,11 @@ class Answer:
     def __init__(self, prompt_tokens: int) -> None:
         self.prompt_tokens = prompt_tokens
         self._changed = threading.Condition()
-        self._unread: list[str] = []
+        self.prompt_scores: list[Scored] = []
+        """Scores of the tokens it was made to begin with; whole once it has ended."""
+        self.end_score: Scored | None = None
+        """The token that ended it, once it has ended."""
+        self._unread: list[Piece] = []
         self._started = False
         self._finish: Finish | None = None
         self._error: EngineError | None = None
@@ -81,23 +107,34 @@ class Answer:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._unread or self.ended)
-            yield from self._take()
+            if text := self._take().text:
+                yield text
             if self.ended and not self._unread:
                 break
         if self._error:
             raise self._error
 
-    async def __aiter__(self) -> AsyncIterator[str]:
-        """The same for an event loop."""
+    async def pieces(self, silence_s: float | None = None) -> AsyncIterator[Piece]:
+        """Pieces as they come, for an event loop.
+
+        Args:
+            silence_s: After so many seconds without news an empty piece is given.
+        Raises:
+            EngineError: the answer failed; what came before it has been given.
+        """
         news = self._listen()
         while True:
             news.clear()
             ended = self.ended
-            for piece in self._take():
+            piece = self._take()
+            if piece.text or piece.tokens:
                 yield piece
             if ended:
                 break
-            await news.wait()
+            try:
+                await asyncio.wait_for(news.wait(), silence_s)
+            except asyncio.TimeoutError:
+                yield Piece()
         if self._error:
             raise self._error
 
@@ -139,11 +176,10 @@ class Answer:
             raise RuntimeError("the answer has not ended")
         return self._finish
 
-    def _take(self) -> Iterator[str]:
+    def _take(self) -> Piece:
         with self._changed:
-            text, self._unread = "".join(self._unread), []
-        if text:
-            yield text
+            unread, self._unread = self._unread, []
+        return Piece("".join(piece.text for piece in unread), tuple(t for p in unread for t in p.tokens))
 
     def _listen(self) -> asyncio.Event:
         loop, news = asyncio.get_running_loop(), asyncio.Event()
@@ -159,11 +195,11 @@ class Answer:
             self._started = True
         self._notify()
 
-    def put(self, text: str) -> None:
-        """Add text."""
-        if text:
+    def put(self, text: str, tokens: Sequence[Scored] = ()) -> None:
+        """Add text and the tokens it was made of."""
+        if text or tokens:
             with self._changed:
-                self._unread.append(text)
+                self._unread.append(Piece(text, tuple(tokens)))
             self._notify()
 
     def end(self, finish: Finish) -> None:

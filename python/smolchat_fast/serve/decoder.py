@@ -1,107 +1,121 @@
-"""The reference decoder: any T5 of transformers, a row at a time, exactly as `generate` would.
-
-Rows are not batched, so an answer is the same to the last bit whoever else is served.
-"""
+"""Prompts to tokens: one network, and a search for each answer that has rows in it."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Set as AbstractSet
 
 import torch
-from transformers import LogitsProcessorList, T5ForConditionalGeneration
-from transformers.cache_utils import DynamicCache, EncoderDecoderCache
-from transformers.generation.logits_process import (
-    NoRepeatNGramLogitsProcessor,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
-from transformers.modeling_outputs import BaseModelOutput
+from transformers import GenerationConfig
 
-from smolchat_fast.model import CACHE
-from smolchat_fast.serve.options import SEEDS, Decoding
+from smolchat_fast.serve.network import Encoding, Network
+from smolchat_fast.serve.options import Decoding
+from smolchat_fast.serve.search import Emission, Search, StepOutput, build_search
 from smolchat_fast.serve.tokens import Tokens
 
 
-@dataclass(eq=False, slots=True)
-class T5Row:
-    """One answer's state."""
+class Row:
+    """One answer's state: its prompt while that is encoded, its rows in the network after."""
 
-    encoded: BaseModelOutput  # last_hidden_state [1, S, D]
-    cache: EncoderDecoderCache
-    ids: list[int]  # the start token, then the answer
-    rules: LogitsProcessorList
-    random: torch.Generator | None
+    def __init__(self, encoding: Encoding, search: Search, needed: int) -> None:
+        self.encoding: Encoding | None = encoding
+        self.search = search
+        self.bytes = needed
 
 
 class T5Decoder:
-    """Tokens by the model's own forward pass.
+    """What the engine computes tokens with. All calls come from one thread.
 
     Args:
-        model: In evaluation mode.
+        network: The model.
         tokens: The tokenizer that belongs to it.
+        start_id: The token that every answer begins with.
+        end_ids: Tokens that end an answer.
     """
 
-    def __init__(self, model: T5ForConditionalGeneration, tokens: Tokens) -> None:
-        self._model = model
-        self._start_id = int(model.config.decoder_start_token_id)
+    def __init__(self, network: Network, tokens: Tokens, start_id: int, end_ids: AbstractSet[int]) -> None:
+        self.network, self.end_ids = network, end_ids
         self.text = tokens.decode
-        self.end_ids = end_ids(model)
+        self._start_id = start_id
+        self._rows: list[Row] = []  # in the order of the network's rows, each with as many as it has
+
+    def bytes_of(self, prompt: Sequence[int], decoding: Decoding) -> int:
+        """Bytes of keys and values that an answer takes at most."""
+        target = 1 + len(decoding.forced) + decoding.max_new_tokens
+        return decoding.rows * self.network.bytes_of(len(prompt), target)
+
+    def start(self, prompt: Sequence[int], decoding: Decoding) -> Row:
+        """Begin to encode a prompt."""
+        search = build_search(decoding, self._start_id, self.end_ids)
+        return Row(self.network.encode(prompt), search, self.bytes_of(prompt, decoding))
+
+    def encode(self, row: Row, token_layers: int | None = None) -> bool:
+        """Go on with encoding; True once the row can take steps.
+
+        Args:
+            row: A started row.
+            token_layers: Source tokens times layers to compute at most, one layer at least; all by default.
+        """
+        if row.encoding is None:
+            return True
+        layers = self.network.layers
+        if token_layers is not None:
+            layers = max(1, token_layers // row.encoding.tokens)
+        if not row.encoding.advance(layers):
+            return False
+        self.network.join(row.encoding, row.search.rows)
+        self._rows.append(row)
+        row.encoding = None
+        return True
 
     @torch.inference_mode()
-    def start(self, prompt: Sequence[int], decoding: Decoding) -> T5Row:
-        """Encode a prompt."""
-        encoded = self._model.get_encoder()(input_ids=torch.tensor([list(prompt)]))
-        return T5Row(
-            encoded=encoded,
-            cache=EncoderDecoderCache(DynamicCache(), DynamicCache()),
-            ids=[self._start_id],
-            rules=_rules(decoding),
-            random=_random(decoding),
-        )
+    def step(self) -> list[tuple[Row, Emission]]:
+        """Let every encoded row take a step."""
+        logits = self.network.step([token for row in self._rows for token in row.search.fed])
+        output = StepOutput(logits, self.network.hidden)
+        found, order, first = [], [], 0
+        for row in self._rows:
+            found.append((row, row.search.advance(output, first)))
+            order += [first + source for source in row.search.sources]
+            first += row.search.rows
+        if order != list(range(len(order))):
+            self.network.select(order)
+        return found
 
-    @torch.inference_mode()
-    def step(self, rows: Sequence[T5Row]) -> list[int]:
-        """The next token of each row."""
-        return [self._next(row) for row in rows]
+    def leave(self, rows: Sequence[Row]) -> None:
+        """Let go of rows, in whatever state they are."""
+        leaving = {id(row) for row in rows}
+        if not any(id(row) in leaving for row in self._rows):
+            return
+        places, first = {}, 0
+        for row in self._rows:
+            places[id(row)] = range(first, first + row.search.rows)
+            first += row.search.rows
+        self._rows = self._filled([row for row in self._rows if id(row) not in leaving], leaving)
+        self.network.select([place for row in self._rows for place in places[id(row)]])
 
-    def _next(self, row: T5Row) -> int:
-        cache = {CACHE: row.cache}
-        out = self._model(
-            encoder_outputs=row.encoded,
-            decoder_input_ids=torch.tensor([row.ids[-1:]]),
-            use_cache=True,
-            **cache,
-        )
-        scores = out.logits[:, -1].float()  # [1, V]
-        if row.rules:
-            scores = row.rules(torch.LongTensor([row.ids]), cast(torch.FloatTensor, scores))
-        if row.random is None:
-            token = int(scores.argmax())
-        else:
-            token = int(torch.multinomial(scores.softmax(-1), 1, generator=row.random))
-        row.ids.append(token)
-        return token
+    def _filled(self, staying: list[Row], leaving: AbstractSet[int]) -> list[Row]:
+        """The rows that stay, those from the end in the gaps: as few as possible are moved."""
+        if any(row.search.rows > 1 for row in self._rows):
+            return staying
+        kept = self._rows[: len(staying)]
+        spare = [row for row in self._rows[len(staying) :] if id(row) not in leaving]
+        return [row if id(row) not in leaving else spare.pop() for row in kept]
 
 
-def end_ids(model: T5ForConditionalGeneration) -> frozenset[int]:
-    """The tokens that end an answer of this model."""
-    ends = model.generation_config.eos_token_id
-    if ends is None:
-        ends = model.config.eos_token_id
+def end_ids(config: GenerationConfig, model_end: int | list[int] | None) -> frozenset[int]:
+    """The tokens that end an answer of a model."""
+    ends = config.eos_token_id if config.eos_token_id is not None else model_end
     return frozenset([ends] if isinstance(ends, int) else ends or [])
 
 
-def default_decoding(model: T5ForConditionalGeneration) -> Decoding:
+def default_decoding(config: GenerationConfig) -> Decoding:
     """How the model's own generation_config wants answers made."""
-    config = model.generation_config
     rules = Decoding(
         repetition_penalty=config.repetition_penalty or 1.0,
         no_repeat_ngram_size=config.no_repeat_ngram_size or 0,
+        num_beams=1 if config.do_sample else config.num_beams or 1,
+        length_penalty=1.0 if config.length_penalty is None else config.length_penalty,
     )
     if not config.do_sample:
         return rules
@@ -110,31 +124,7 @@ def default_decoding(model: T5ForConditionalGeneration) -> Decoding:
         # What `generate` takes when the file names none.
         top_k=50 if config.top_k is None else config.top_k,
         top_p=config.top_p or 1.0,
+        min_p=config.min_p or 0.0,
         repetition_penalty=rules.repetition_penalty,
         no_repeat_ngram_size=rules.no_repeat_ngram_size,
     )
-
-
-def _rules(decoding: Decoding) -> LogitsProcessorList:
-    """What changes the scores, in the order of `generate`."""
-    rules = LogitsProcessorList()
-    if decoding.repetition_penalty != 1:
-        rules.append(RepetitionPenaltyLogitsProcessor(decoding.repetition_penalty))
-    if decoding.no_repeat_ngram_size:
-        rules.append(NoRepeatNGramLogitsProcessor(decoding.no_repeat_ngram_size))
-    if decoding.temperature == 0:
-        return rules
-    if decoding.temperature != 1:
-        rules.append(TemperatureLogitsWarper(float(decoding.temperature)))
-    if decoding.top_k:
-        rules.append(TopKLogitsWarper(decoding.top_k))
-    if decoding.top_p < 1:
-        rules.append(TopPLogitsWarper(float(decoding.top_p)))
-    return rules
-
-
-def _random(decoding: Decoding) -> torch.Generator | None:
-    if decoding.temperature == 0:
-        return None
-    seed = secrets.randbelow(SEEDS) if decoding.seed is None else decoding.seed
-    return torch.Generator().manual_seed(seed)

@@ -1,7 +1,7 @@
-"""The one thread that computes: takes requests on, lets every answer advance a token a turn.
+"""The one thread that computes: takes requests on, lets every answer advance a step a turn.
 
 A request joins and leaves at any turn, so short answers do not wait for long ones. What happens inside
-a turn is the decoder's business: it may do the rows one by one or in one batch.
+a turn is the decoder's business.
 """
 
 from __future__ import annotations
@@ -10,44 +10,59 @@ import logging
 import math
 import threading
 import time
-from collections import deque
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from smolchat_fast.serve.answer import (
     Answer,
     DeadlineError,
+    EngineError,
     Finish,
     InternalError,
     QueueFullError,
     QueueTimeoutError,
     Reason,
+    Scored,
     ShuttingDownError,
+    TooLargeError,
 )
+from smolchat_fast.serve.meter import NO_METER, Meter
 from smolchat_fast.serve.options import Decoding
+from smolchat_fast.serve.search import Emission
 from smolchat_fast.serve.text import TextStream
+from smolchat_fast.serve.waiting import FairQueue
 
 log = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
 
+ENCODE_TOKEN_LAYERS = 640
+"""Source tokens times layers that are encoded between two steps of running answers, so that a long prompt
+does not make them stutter: 64 tokens through ten layers, about the cost of a step of 16 rows."""
+
 
 class Decoder(Protocol[Row]):
-    """What computes tokens. All calls come from one thread."""
+    """What computes tokens. All calls come from one thread, but those of `bytes_of` and `text`."""
 
-    @property
-    def end_ids(self) -> AbstractSet[int]:
-        """Tokens that end an answer."""
+    def bytes_of(self, prompt: Sequence[int], decoding: Decoding) -> int:
+        """Bytes that an answer takes at most."""
         ...
 
     def start(self, prompt: Sequence[int], decoding: Decoding) -> Row:
-        """Encode a prompt; the row holds whatever its answer needs."""
+        """Begin an answer; the row holds whatever it needs."""
         ...
 
-    def step(self, rows: Sequence[Row]) -> list[int]:
-        """The next token of each row."""
+    def encode(self, row: Row, token_layers: int | None = None) -> bool:
+        """Go on with its prompt; True once it can take steps."""
+        ...
+
+    def step(self) -> list[tuple[Row, Emission]]:
+        """Let every encoded row take a step."""
+        ...
+
+    def leave(self, rows: Sequence[Row]) -> None:
+        """Let go of rows."""
         ...
 
     def text(self, ids: Sequence[int]) -> str:
@@ -59,8 +74,9 @@ class Decoder(Protocol[Row]):
 class Limits:
     """What an engine takes on."""
 
-    max_running: int = 8
+    max_running: int = 16
     max_queue: int = 64
+    cache_mb: float = 1024
     queue_timeout_s: float = 30.0
     timeout_s: float = 120.0
 
@@ -71,9 +87,14 @@ class _Job(Generic[Row]):
     decoding: Decoding
     answer: Answer
     text: TextStream
+    bytes: int
     row: Row | None = None
+    ready: bool = False
     tokens: int = 0
+    scored: list[Scored] = field(default_factory=list)  # those whose text has not been given
+    scores_given: int = 0
     arrived: float = field(default_factory=time.monotonic)
+    last: float = 0.0
 
 
 class Engine(Generic[Row]):
@@ -82,11 +103,12 @@ class Engine(Generic[Row]):
     Args:
         decoder: What computes tokens.
         limits: What it takes on; beyond that, `submit` refuses.
+        meter: Told of everything that is counted or timed.
     """
 
-    def __init__(self, decoder: Decoder[Row], limits: Limits | None = None) -> None:
-        self._decoder, self._limits = decoder, limits or Limits()
-        self._waiting: deque[_Job[Row]] = deque()
+    def __init__(self, decoder: Decoder[Row], limits: Limits | None = None, meter: Meter = NO_METER) -> None:
+        self._decoder, self._limits, self._meter = decoder, limits or Limits(), meter
+        self._waiting: FairQueue[_Job[Row]] = FairQueue()
         self._running: list[_Job[Row]] = []
         self._work = threading.Condition()
         self._close_at: float | None = None
@@ -94,33 +116,71 @@ class Engine(Generic[Row]):
         self._thread = threading.Thread(target=self._loop, name="smolchat-engine", daemon=True)
         self._thread.start()
 
-    def submit(self, prompt: Sequence[int], decoding: Decoding) -> Answer:
+    def submit(self, prompt: Sequence[int], decoding: Decoding, client: str = "") -> Answer:
         """Queue a prompt and return at once.
 
         Args:
             prompt: Token ids as the encoder gets them, the end token included.
             decoding: How this answer's tokens are chosen.
+            client: Who asks; those who wait are served in turn, whoever asks more often.
         Returns:
             The answer, empty so far.
         Raises:
             QueueFullError: too many are waiting.
+            TooLargeError: the answer would not fit into the cache, or has more rows than are computed.
             ShuttingDownError: the engine is being closed.
         """
-        answer = Answer(len(prompt))
-        job: _Job[Row] = _Job(prompt, decoding, answer, TextStream(self._decoder.text, decoding.stop))
+        return self.submit_all([prompt], [decoding], client)[0]
+
+    def submit_all(
+        self, prompts: Sequence[Sequence[int]], decodings: Sequence[Decoding], client: str = ""
+    ) -> list[Answer]:
+        """Queue several prompts, all of them or none; see `submit`."""
+        jobs = [self._job(prompt, decoding) for prompt, decoding in zip(prompts, decodings, strict=True)]
+        limits = self._limits
         with self._work:
             if self._close_at is not None:
-                raise ShuttingDownError("the server is shutting down")
-            if len(self._waiting) + len(self._running) >= self._limits.max_queue + self._limits.max_running:
-                raise QueueFullError(len(self._waiting), self._retry_after_s())
-            self._waiting.append(job)
+                raise self._rejected(ShuttingDownError("the server is shutting down"))
+            # A request of many rows is one request: it may be longer than the queue, if that is empty.
+            taken = len(self._waiting) + len(self._running)
+            if taken >= limits.max_queue + limits.max_running:
+                raise self._rejected(QueueFullError(len(self._waiting), self._retry_after_s()))
+            for job in jobs:
+                self._waiting.put(job, client)
             self._work.notify_all()
-        return answer
+        return [job.answer for job in jobs]
+
+    def _job(self, prompt: Sequence[int], decoding: Decoding) -> _Job[Row]:
+        needed, limits = self._decoder.bytes_of(prompt, decoding), self._limits
+        if needed > limits.cache_mb * 2**20:
+            raise self._rejected(
+                TooLargeError(
+                    f"an answer of up to {decoding.max_new_tokens:,} tokens to {len(prompt):,} tokens needs "
+                    f"{needed / 2**20:,.0f} MiB of cache; this server has {limits.cache_mb:,.0f}"
+                )
+            )
+        if decoding.rows > limits.max_running:
+            raise self._rejected(
+                TooLargeError(
+                    f"{decoding.rows} beams; this server computes {limits.max_running} rows at most"
+                )
+            )
+        text = TextStream(self._decoder.text, decoding.stop)
+        return _Job(prompt, decoding, Answer(len(prompt)), text, needed)
+
+    def _rejected(self, error: EngineError) -> EngineError:
+        self._meter.rejected(error)
+        return error
 
     @property
     def load(self) -> tuple[int, int]:
         """Requests (running, waiting)."""
         return len(self._running), len(self._waiting)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of cache that the running answers have been promised."""
+        return sum(job.bytes for job in list(self._running))
 
     @property
     def closing(self) -> bool:
@@ -158,8 +218,7 @@ class Engine(Generic[Row]):
             if left and time.monotonic() < self._close_at:
                 return True
             jobs = [*self._waiting, *self._running]
-            self._waiting.clear()
-            self._running.clear()
+        self._remove(jobs)
         for job in jobs:
             job.answer.fail(ShuttingDownError("the server was shut down before the answer was complete"))
         return False
@@ -171,64 +230,125 @@ class Engine(Generic[Row]):
             jobs = [*self._waiting, *self._running]
         for job in jobs:
             if job.answer.cancelled:
+                self._meter.cancelled("queued" if job.row is None else "running" if job.ready else "encoding")
                 self._end(job, "cancelled")
             elif now - job.arrived > limits.timeout_s:
-                self._remove(job)
-                job.answer.fail(DeadlineError(f"the request ran longer than {limits.timeout_s:g} s"))
+                self._fail(job, DeadlineError(f"the request ran longer than {limits.timeout_s:g} s"))
             elif job.row is None and now - job.arrived > limits.queue_timeout_s:
-                self._remove(job)
-                job.answer.fail(
-                    QueueTimeoutError(f"the request waited longer than {limits.queue_timeout_s:g} s")
-                )
+                message = f"the request waited longer than {limits.queue_timeout_s:g} s"
+                self._fail(job, self._rejected(QueueTimeoutError(message)))
 
     def _admit(self) -> None:
-        # One a turn: encoding holds up the answers under way.
-        with self._work:
-            if not self._waiting or len(self._running) >= self._limits.max_running:
+        """Encode the next prompt, or some layers of it while others are being answered."""
+        encoding = next((job for job in self._running if not job.ready), None)
+        busy = any(job.ready for job in self._running)
+        while job := encoding or self._next_waiting():
+            encoding = None
+            try:
+                if job.row is None:
+                    job.row = self._decoder.start(job.prompt, job.decoding)
+                    self._meter.started(time.monotonic() - job.arrived)
+                    job.answer.start()
+                job.ready = self._decoder.encode(job.row, ENCODE_TOKEN_LAYERS if busy else None)
+            except Exception:
+                log.exception("a prompt could not be encoded")
+                self._fail(job, InternalError("the prompt could not be encoded; the server's log says why"))
+            if busy:
                 return
-            job = self._waiting.popleft()
+
+    def _next_waiting(self) -> _Job[Row] | None:
+        """The job whose turn it is, if it fits beside those that run; now one of them."""
+        with self._work:
+            job = self._waiting.first()
+            if job is None:
+                return None
+            rows = sum(running.decoding.rows for running in self._running) + job.decoding.rows
+            needed = self.cache_bytes + job.bytes
+            if rows > self._limits.max_running or needed > self._limits.cache_mb * 2**20:
+                return None
+            self._waiting.remove(job)
             self._running.append(job)
-        try:
-            job.row = self._decoder.start(job.prompt, job.decoding)
-        except Exception:
-            log.exception("a prompt could not be encoded")
-            self._remove(job)
-            job.answer.fail(InternalError("the prompt could not be encoded; the server's log says why"))
-            return
-        job.answer.start()
+            return job
 
     def _step(self) -> None:
-        jobs = list(self._running)
-        rows = [job.row for job in jobs if job.row is not None]
-        if not rows:
+        jobs = {id(job.row): job for job in self._running if job.ready}
+        if not jobs:
             return
-        for job, token in zip(jobs, self._decoder.step(rows), strict=True):
-            if token in self._decoder.end_ids:
-                job.answer.put(job.text.flush())
-                self._end(job, "stop")
-                continue
+        began = time.monotonic()
+        found = self._decoder.step()
+        now = time.monotonic()
+        self._meter.stepped(len(jobs), now - began)
+        over: list[tuple[_Job[Row], Reason]] = []
+        for row, emission in found:
+            job = jobs[id(row)]
+            if reason := self._take(job, emission, now):
+                over.append((job, reason))
+        # The rows leave before their readers hear of it: who asks next finds room.
+        self._remove([job for job, _ in over])
+        for job, reason in over:
+            self._end(job, reason)
+
+    def _take(self, job: _Job[Row], emission: Emission, now: float) -> Reason | None:
+        """Give the reader what a step added; the reason, if that was the end."""
+        text = ""
+        if emission.forced:
+            job.answer.prompt_scores.append(emission.forced)
+        job.answer.end_score = emission.end
+        for scored in emission.tokens:
             job.tokens += 1
-            job.answer.put(job.text.push(token))
+            text += job.text.push(scored.id)
+            if job.decoding.logprobs is not None:
+                job.scored.append(scored)
             if job.text.stopped:
-                self._end(job, "stop")
-            elif job.tokens >= job.decoding.max_new_tokens:
-                job.answer.put(job.text.flush())
-                self._end(job, "length")
+                job.tokens = job.text.tokens
+                break
+        stopped: Reason | None = "stop" if job.text.stopped else None
+        reason = stopped or emission.reason
+        if reason and not job.text.stopped:
+            text += job.text.flush()
+            # A stop string may have been complete only now.
+            if job.text.stopped:
+                job.tokens, reason = job.text.tokens, "stop"
+        if emission.tokens:
+            self._meter.token(now - (job.last or job.arrived), first=not job.last)
+            job.last = now
+        job.answer.put(text, self._given_scores(job))
+        return reason
+
+    def _given_scores(self, job: _Job[Row]) -> Sequence[Scored]:
+        if not job.scored:
+            return ()
+        count = job.text.tokens - job.scores_given
+        given, job.scored = job.scored[:count], job.scored[count:]
+        job.scores_given += len(given)
+        return given
 
     def _end(self, job: _Job[Row], reason: Reason) -> None:
-        self._remove(job)
+        self._remove([job])
+        took = time.monotonic() - job.arrived
         if reason != "cancelled":
-            self._answer_s += 0.2 * (time.monotonic() - job.arrived - self._answer_s)
+            self._answer_s += 0.2 * (took - self._answer_s)
+            self._meter.finished(reason, took, len(job.prompt), job.tokens)
         job.answer.end(Finish(reason, job.tokens))
 
+    def _fail(self, job: _Job[Row], error: EngineError) -> None:
+        self._remove([job])
+        job.answer.fail(error)
+
     def _fail_running(self) -> None:
-        for job in list(self._running):
-            self._remove(job)
+        jobs = list(self._running)
+        self._remove(jobs)
+        for job in jobs:
             job.answer.fail(InternalError("the answer broke off; the server's log says why"))
 
-    def _remove(self, job: _Job[Row]) -> None:
+    def _remove(self, jobs: Sequence[_Job[Row]]) -> None:
         with self._work:
-            for jobs in (self._waiting, self._running):
-                if job in jobs:
-                    jobs.remove(job)
-        job.row = None
+            for job in jobs:
+                self._waiting.remove(job)
+                if job in self._running:
+                    self._running.remove(job)
+        rows = [job.row for job in jobs if job.row is not None]
+        for job in jobs:
+            job.row = None
+        if rows:
+            self._decoder.leave(rows)

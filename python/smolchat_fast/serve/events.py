@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from smolchat_fast.serve.answer import Answer, EngineError
+from smolchat_fast.serve.answer import Answer, EngineError, Piece
 from smolchat_fast.serve.problem import from_engine
 
 WRITE_TIMEOUT_S = 30.0
@@ -23,19 +23,23 @@ def event(data: Mapping[str, object]) -> bytes:
 
 
 @asynccontextmanager
-async def watched(receive: Receive, answer: Answer) -> AsyncIterator[None]:
-    """Cancel an answer when its client leaves, or when the block is left by an error."""
+async def watched(receive: Receive, answers: Sequence[Answer]) -> AsyncIterator[None]:
+    """Cancel answers when their client leaves, or when the block is left by an error."""
+
+    def cancel() -> None:
+        for answer in answers:
+            answer.cancel()
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
-        answer.cancel()
+        cancel()
 
     watcher = asyncio.create_task(watch())
     try:
         yield
     except BaseException:
-        answer.cancel()
+        cancel()
         raise
     finally:
         watcher.cancel()
@@ -50,16 +54,23 @@ class EventStream(Response):
 
     Args:
         events: Events of the answer.
-        answer: Cancelled when the client leaves or stops reading.
+        answers: Cancelled when the client leaves or stops reading.
         headers: Further headers.
     """
 
     media_type = "text/event-stream"
+    last = DONE
 
-    def __init__(self, events: AsyncIterator[bytes], answer: Answer, headers: Mapping[str, str]) -> None:
+    def __init__(
+        self, events: AsyncIterator[bytes], answers: Sequence[Answer], headers: Mapping[str, str]
+    ) -> None:
         super().__init__(headers={**headers, "cache-control": "no-cache", "x-accel-buffering": "no"})
         del self.headers["content-length"]
-        self._events, self._answer = events, answer
+        self._events, self._answers = events, answers
+
+    def failure(self, error: EngineError) -> bytes:
+        """What a reader gets instead of the rest."""
+        return event(from_engine(error).body())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
@@ -69,14 +80,66 @@ class EventStream(Response):
             await asyncio.wait_for(send(message), WRITE_TIMEOUT_S)
 
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async with watched(receive, self._answer):
+        async with watched(receive, self._answers):
             try:
                 async for data in self._events:
                     await write(data)
             except EngineError as error:
-                await write(event(from_engine(error).body()))
+                await write(self.failure(error))
             except asyncio.TimeoutError:
                 # The reader reads no more; without a last message the connection is closed.
-                self._answer.cancel()
+                for answer in self._answers:
+                    answer.cancel()
                 return
-            await write(DONE, more=False)
+            await write(self.last, more=False)
+
+
+class LineStream(EventStream):
+    """The same as lines of JSON, as Ollama's clients read them."""
+
+    media_type = "application/x-ndjson"
+    last = b""
+
+    def failure(self, error: EngineError) -> bytes:
+        """What a reader gets instead of the rest."""
+        return line({"error": from_engine(error).message})
+
+
+def line(data: Mapping[str, object]) -> bytes:
+    """One line of JSON."""
+    return f"{json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n".encode()
+
+
+async def merged(
+    answers: Sequence[Answer], silence_s: float | None = None
+) -> AsyncIterator[tuple[int, Piece | None]]:
+    """Pieces of several answers as they come, each with its number; None when that answer has ended.
+
+    Args:
+        answers: Read by nobody else.
+        silence_s: After so many seconds without news an empty piece is given.
+    Raises:
+        EngineError: one of them failed.
+    """
+    news: asyncio.Queue[tuple[int, Piece | EngineError | None]] = asyncio.Queue(maxsize=len(answers))
+
+    async def read(number: int, answer: Answer) -> None:
+        try:
+            async for piece in answer.pieces(silence_s):
+                await news.put((number, piece))
+            await news.put((number, None))
+        except EngineError as error:
+            await news.put((number, error))
+
+    readers = [asyncio.create_task(read(number, answer)) for number, answer in enumerate(answers)]
+    try:
+        left = len(answers)
+        while left:
+            number, piece = await news.get()
+            if isinstance(piece, EngineError):
+                raise piece
+            left -= piece is None
+            yield number, piece
+    finally:
+        for reader in readers:
+            reader.cancel()

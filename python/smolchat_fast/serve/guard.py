@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from smolchat_fast.serve.problem import Problem
 
 log = logging.getLogger("smolchat_fast.serve")
 
-OPEN_PATHS = {"/", "/health"}
+OPEN_PATHS = {"/", "/health", "/healthz", "/readyz"}
+CLIENT = "smolchat.client"
+"""Where a request's scope says who asks: whose key it is, or which address."""
 MAX_BODY = 1 << 20
 BODY_TIMEOUT_S = 10.0
 
@@ -36,11 +39,22 @@ class Guard:
     Args:
         app: What is guarded.
         keys: Any of these opens all paths; without keys only this machine's names are answered.
+        hosts: Names beside those of this machine itself that the server answers to.
+        origins: Web pages of these origins may ask, beside the server's own.
     """
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Sequence[str] = (),
+        *,
+        hosts: Sequence[str] = (),
+        origins: Sequence[str] = (),
+    ) -> None:
         self._app = app
         self._keys = [key.encode() for key in keys]
+        self._hosts = {host.lower() for host in hosts}
+        self._origins = set(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -54,11 +68,16 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["x-request-id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["x-request-id"] = request_id
+                headers.update(self._cors(scope))
             await send(message)
 
         try:
-            self._check(scope)
+            if scope["method"] == "OPTIONS" and self._cors(scope):
+                await Response(status_code=204)(scope, receive, send_with_id)
+                return
+            scope = {**scope, CLIENT: self._check(scope)}
             body = await _read_in_time(receive)
             await self._app(_as_json(scope), _replay(body, receive), send_with_id)
         except Problem as problem:
@@ -71,15 +90,36 @@ class Guard:
             path = scope.get("raw_path", b"").decode("ascii", "replace")
             log.info("%s %s %s %d %.0f ms", request_id, scope["method"], path, status, took_ms)
 
-    def _check(self, scope: Scope) -> None:
+    def _cors(self, scope: Scope) -> dict[str, str]:
+        """Headers that let a page of an allowed origin read the answer."""
+        origin = Headers(scope=scope).get("origin")
+        if origin not in self._origins:
+            return {}
+        return {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Headers": "authorization, content-type",
+            "Access-Control-Allow-Methods": "GET, POST",
+            "Access-Control-Expose-Headers": "x-request-id, x-ignored-params, x-truncated-turns, retry-after",
+            "Vary": "Origin",
+        }
+
+    def _check(self, scope: Scope) -> str:
+        """Refuse what may not pass; returns who asks."""
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if not self._keys and not is_loopback(urlsplit(f"//{host}").hostname or ""):
-            # A web page elsewhere can point a name of its own at this machine.
-            raise Problem(403, f"this server does not answer as {host!r}", "host_not_allowed")
+        name = _name_of(host)
+        # A web page elsewhere can point a name of its own at this machine.
+        if not (is_loopback(name) or name.lower() in self._hosts):
+            raise Problem(
+                403, f"this server does not answer as {host!r}; see --allowed-host", "host_not_allowed"
+            )
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
-            raise Problem(403, f"pages of {origin} may not ask this server", "origin_not_allowed")
+        if origin is not None:
+            if origin not in self._origins and urlsplit(origin).netloc != host:
+                raise Problem(403, f"pages of {origin} may not ask this server", "origin_not_allowed")
+            kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+            if scope["method"] == "POST" and kind != "application/json":
+                raise Problem(415, "a page must send application/json", "unsupported_media_type")
         if (
             self._keys
             and scope["path"] not in OPEN_PATHS
@@ -94,6 +134,8 @@ class Guard:
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > MAX_BODY:
             raise _too_large()
+        client = scope.get("client")
+        return headers.get("authorization", "") if self._keys else str(client[0] if client else "")
 
     def _knows(self, authorization: str) -> bool:
         scheme, _, key = authorization.partition(" ")
@@ -101,6 +143,14 @@ class Guard:
         # All keys are compared, in constant time, so that the time tells nothing.
         known = [hmac.compare_digest(given, key) for key in self._keys]
         return scheme.lower() == "bearer" and any(known)
+
+
+def _name_of(host: str) -> str:
+    """The name or address in a Host header, without its port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def is_loopback(host: str) -> bool:

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, T5ForConditionalGeneration
+from transformers import AutoTokenizer, GenerationConfig, T5Config
 
+from smolchat_fast import __version__
 from smolchat_fast.errors import DataError
+from smolchat_fast.serve.core_network import ACTIVATIONS, CoreNetwork
 from smolchat_fast.serve.decoder import T5Decoder, default_decoding, end_ids
-from smolchat_fast.serve.options import Decoding
+from smolchat_fast.serve.network import Network
+from smolchat_fast.serve.options import Decoding, Precision
 from smolchat_fast.serve.tokens import Tokens
+from smolchat_fast.serve.torch_network import TorchNetwork
+from smolchat_fast.serve.weights import Weights
 
-# Below this, a product is done before a second thread has woken up.
-ONE_THREAD_PARAMETERS = 20_000_000
+SMALL = 20_000_000
+"""Parameters below which a product is done before a second thread has woken up, and float32 is fast."""
 
 
 @dataclass(frozen=True)
@@ -28,54 +34,106 @@ class LoadedModel:
     decoder: T5Decoder
     tokens: Tokens
     decoding: Decoding
-    parameters: int
+    fingerprint: str
+    """Changes with the weights, the precision and the version."""
+
+    @property
+    def precision(self) -> str:
+        """What it computes in and with."""
+        return self.decoder.network.precision
 
     def __str__(self) -> str:
-        megabytes = self.parameters * 4 / 2**20
-        return (
-            f"{self.name}: {self.parameters / 1e6:.1f} M parameters, {megabytes:,.0f} MiB of weights (float32), "
-            f"{torch.get_num_threads()} thread{'s' * (torch.get_num_threads() > 1)}"
-        )
+        parameters = self.decoder.network.parameters
+        return f"{self.name}: {parameters / 1e6:.1f} M parameters, {self.precision}"
 
 
-def load(folder: Path, *, threads: int | None = None) -> LoadedModel:
+def load(
+    folder: Path,
+    *,
+    threads: int | None = None,
+    precision: Precision = "float32",
+    device: str = "auto",
+) -> LoadedModel:
     """Open a T5 model folder as `save_pretrained` writes it.
 
     Args:
         folder: Holds config.json, safetensors weights and the tokenizer.
         threads: Threads of a matrix product, for the whole process; chosen by the size by default.
+        precision: See `DecodeOptions.precision`.
+        device: See `DecodeOptions.device`.
     Raises:
         DataError: the folder is no such model; says what is missing or wrong.
+        ValueError: the device is not there.
     """
     _check_folder(folder)
+    device = _device(device)
     try:
-        # The library's types know nothing of the pair that `output_loading_info` gives.
-        opened: Any = T5ForConditionalGeneration.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+        config = T5Config.from_pretrained(folder, local_files_only=True)
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        generation = _generation_config(folder, config)
+        with Weights(folder, config) as weights:
+            weights.check()
+            parameters = weights.parameters
+            if threads is None and parameters < SMALL:
+                threads = 1
+            if threads is not None:
+                torch.set_num_threads(threads)
+            ends = _check(folder, config, generation, len(tokenizer))
+            if precision == "auto":
+                precision = _best_precision(device, config, parameters)
+            network = _network(weights, device, precision, threads)
+    except DataError:
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"{folder}: the model cannot be loaded: {reason}") from error
-    model, info = cast("tuple[T5ForConditionalGeneration, dict[str, Any]]", opened)
-    if missing := sorted(info["missing_keys"]):
-        # The library fills such weights with noise and goes on.
-        raise DataError(f"{folder}: {len(missing)} weights are missing, {missing[0]} among them")
-    _check_tokenizer(folder, model, len(tokenizer))
-    model.eval()
-    parameters = sum(weight.numel() for weight in model.parameters())
-    if threads is None and parameters < ONE_THREAD_PARAMETERS:
-        threads = 1
-    if threads is not None:
-        torch.set_num_threads(threads)
-    tokens = Tokens(tokenizer, min(end_ids(model)))
+    tokens = Tokens(tokenizer, min(ends))
     return LoadedModel(
         name=folder.resolve().name,
-        decoder=T5Decoder(model, tokens),
+        decoder=T5Decoder(network, tokens, int(config.decoder_start_token_id), ends),
         tokens=tokens,
-        decoding=default_decoding(model),
-        parameters=parameters,
+        decoding=default_decoding(generation),
+        fingerprint=_fingerprint(folder, network.precision),
     )
+
+
+def _device(device: str) -> str:
+    found = torch.cuda.is_available()
+    if device == "cuda" and not found:
+        raise ValueError("option device = cuda: torch finds no GPU on this machine")
+    return "cuda" if found and device == "auto" else device.replace("auto", "cpu")
+
+
+def _best_precision(device: str, config: T5Config, parameters: int) -> Precision:
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    # bfloat16 is slower than float32 on every CPU that lacks amx_bf16, and int8 is faster on all.
+    return "int8" if parameters >= SMALL and config.feed_forward_proj in ACTIVATIONS else "float32"
+
+
+def _network(weights: Weights, device: str, precision: Precision, threads: int | None) -> Network:
+    if precision != "int8":
+        return TorchNetwork(weights, device, getattr(torch, precision))
+    kind = weights.config.feed_forward_proj
+    if kind not in ACTIVATIONS:
+        raise ValueError(f"int8 is for models with {' or '.join(ACTIVATIONS)}, this has {kind}. Use float32.")
+    return CoreNetwork(weights, threads)
+
+
+def _generation_config(folder: Path, config: T5Config) -> GenerationConfig:
+    if (folder / "generation_config.json").exists():
+        return GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return GenerationConfig.from_model_config(config)
+
+
+def _fingerprint(folder: Path, precision: str) -> str:
+    digest = hashlib.sha256(f"{__version__} {precision}".encode())
+    for path in sorted(folder.glob("*.safetensors")):
+        # Its header names every tensor; with size and time this tells weights apart without reading all.
+        with path.open("rb") as file:
+            digest.update(file.read(1 << 16))
+        digest.update(f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+    return f"fp_{digest.hexdigest()[:12]}"
 
 
 def _check_folder(folder: Path) -> None:
@@ -118,13 +176,16 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _check_tokenizer(folder: Path, model: T5ForConditionalGeneration, size: int) -> None:
-    rows = model.get_input_embeddings().weight.shape[0]
-    if size > rows:
+def _check(folder: Path, config: T5Config, generation: GenerationConfig, size: int) -> frozenset[int]:
+    """The tokens that end an answer; an error if the parts of a folder do not belong together."""
+    if size > config.vocab_size:
         raise DataError(
-            f"{folder}: the tokenizer has {size:,} tokens, the model {rows:,}. They do not belong together."
+            f"{folder}: the tokenizer has {size:,} tokens, the model {config.vocab_size:,}. "
+            "They do not belong together."
         )
-    if model.config.decoder_start_token_id is None:
+    if config.decoder_start_token_id is None:
         raise DataError(f"{folder}/config.json: decoder_start_token_id is missing")
-    if not end_ids(model):
+    ends = end_ids(generation, config.eos_token_id)
+    if not ends:
         raise DataError(f"{folder}/config.json: eos_token_id is missing, no answer could end")
+    return ends

@@ -13,6 +13,7 @@ from smolchat_fast.serve.answer import (
     QueueFullError,
     QueueTimeoutError,
     ShuttingDownError,
+    TooLargeError,
 )
 from smolchat_fast.serve.options import OptionError
 from smolchat_fast.serve.session import PromptTooLongError
@@ -68,6 +69,8 @@ def from_engine(error: EngineError) -> Problem:
     message = str(error)
     if isinstance(error, QueueFullError):
         return Problem(429, message, "queue_full", headers={"Retry-After": str(error.retry_after_s)})
+    if isinstance(error, TooLargeError):
+        return Problem(400, message, "context_length_exceeded", param="max_tokens")
     if isinstance(error, QueueTimeoutError):
         return Problem(503, message, "queue_timeout", headers={"Retry-After": "5"})
     if isinstance(error, ShuttingDownError):

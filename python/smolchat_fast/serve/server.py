@@ -21,43 +21,62 @@ from smolchat_fast.serve.api import build_app
 from smolchat_fast.serve.engine import Engine, Limits
 from smolchat_fast.serve.guard import is_loopback
 from smolchat_fast.serve.loading import load
+from smolchat_fast.serve.metrics import Metrics
 from smolchat_fast.serve.options import ServeOptions
 from smolchat_fast.serve.session import Chatbot
 from smolchat_fast.stage import peak_mb
 
 KEY_VARIABLE = "SMOLCHAT_API_KEY"
 
+log = logging.getLogger("smolchat_fast.serve")
+
 
 def run(model: Path, options: ServeOptions) -> None:
     """See `smolchat_fast.serve.serve`."""
     keys = read_keys(options)
-    if not keys and not is_loopback(options.host):
+    open_to_all = not keys and not is_loopback(options.host)
+    if open_to_all and not options.allow_open:
         raise ValueError(
             f"option host = {options.host}: others could connect, so a key is needed. "
-            f"Set {KEY_VARIABLE}, or name a file with --api-key-file."
+            f"Set {KEY_VARIABLE}, or name a file with --api-key-file; --allow-open does without."
         )
     with listen(options.host, options.port) as listener:
         transformers_logging.disable_progress_bar()
-        loaded = load(model, threads=options.threads)
+        loaded = load(model, threads=options.threads, precision=options.precision, device=options.device)
         limits = Limits(
             max_running=options.max_running,
+            cache_mb=options.cache_mb,
             max_queue=options.max_queue,
             queue_timeout_s=options.queue_timeout_s,
             timeout_s=options.timeout_s,
         )
+        name = options.model_name or loaded.name
+        metrics = Metrics(name)
         bot = Chatbot(
-            options.model_name or loaded.name,
-            Engine(loaded.decoder, limits),
+            name,
+            Engine(loaded.decoder, limits, metrics),
             loaded.tokens,
             options,
             options.decoding(loaded.decoding),
+            precision=loaded.precision,
+            fingerprint=loaded.fingerprint,
         )
         print(
             greeting(f"{loaded}, {peak_mb():,.0f} MiB in all", bot.name, listener, options, keys), flush=True
         )
         _log_to_stderr()
+        if open_to_all:
+            log.warning("anybody who reaches %s can ask: there is no key", options.host)
+        app = build_app(
+            bot,
+            keys,
+            metrics=metrics,
+            hosts=[*options.allowed_host, *({options.host} - {"0.0.0.0", "::"})],
+            origins=options.cors_origin,
+            strict=options.strict,
+        )
         config = uvicorn.Config(
-            build_app(bot, keys),
+            app,
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -27,12 +27,27 @@ class Encoder(Protocol):
 
     separator: tuple[int, ...]
 
+    end_id: int
+    vocabulary: int
+
     def encode(self, text: str) -> list[int]:
         """Ids of a text, without an end token."""
         ...
 
     def ended(self, ids: Sequence[int]) -> list[int]:
         """Ids as the encoder gets them."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids."""
+        ...
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes that a token stands for."""
+        ...
+
+    def name(self, token: int) -> str:
+        """How the vocabulary writes a token."""
         ...
 
 
@@ -53,7 +68,9 @@ class Prompt:
     """Messages it does not get."""
 
 
-def build_prompt(messages: Sequence[Message], tokens: Encoder, options: DecodeOptions) -> Prompt:
+def build_prompt(
+    messages: Sequence[Message], tokens: Encoder, options: DecodeOptions, *, cut: bool = False
+) -> Prompt:
     """Fold a conversation into one source text.
 
     A model trained on single turns gets the last question alone. With `history_turns` it gets the
@@ -64,6 +81,7 @@ def build_prompt(messages: Sequence[Message], tokens: Encoder, options: DecodeOp
         messages: In order; the last one is the question.
         tokens: The model's tokenizer.
         options: `history_turns`, `system` and `max_input_tokens` are used.
+        cut: Drop the beginning of a question that is too long, instead of refusing it.
     Raises:
         PromptTooLongError: the question and the system texts alone are too long.
         ValueError: the last message is not the user's.
@@ -85,6 +103,8 @@ def build_prompt(messages: Sequence[Message], tokens: Encoder, options: DecodeOp
 
     while len(ids := folded()) > options.max_input_tokens and len(parts) > 1:
         del parts[: min(2, len(parts) - 1)]  # a question with its answer
+    if len(ids) > options.max_input_tokens and cut:
+        ids = ids[-options.max_input_tokens :]
     if len(ids) > options.max_input_tokens:
         raise PromptTooLongError(len(ids), options.max_input_tokens)
     kept = len(parts) + (len(messages) - len(talk) if options.history_turns else 0)
@@ -100,22 +120,33 @@ class Chatbot:
         tokens: The model's tokenizer.
         options: How conversations become prompts.
         decoding: How answers are made unless a request says otherwise.
+        precision: What the engine computes in and with, as it is reported.
+        fingerprint: Changes with the weights, the precision and the version.
     """
 
     def __init__(
-        self, name: str, engine: Engine[Any], tokens: Encoder, options: DecodeOptions, decoding: Decoding
+        self,
+        name: str,
+        engine: Engine[Any],
+        tokens: Encoder,
+        options: DecodeOptions,
+        decoding: Decoding,
+        *,
+        precision: str = "",
+        fingerprint: str = "",
     ) -> None:
         self.name, self.engine, self.tokens = name, engine, tokens
         self.options, self.decoding = options, decoding
+        self.precision, self.fingerprint = precision, fingerprint
         self.created = int(time.time())
 
-    def prompt(self, messages: Sequence[Message]) -> Prompt:
+    def prompt(self, messages: Sequence[Message], *, cut: bool = False) -> Prompt:
         """See `build_prompt`. Takes milliseconds for long texts: not for an event loop."""
-        return build_prompt(messages, self.tokens, self.options)
+        return build_prompt(messages, self.tokens, self.options, cut=cut)
 
-    def ask(self, prompt: Prompt, decoding: Decoding | None = None) -> Answer:
+    def ask(self, prompt: Prompt, decoding: Decoding | None = None, client: str = "") -> Answer:
         """Queue a prompt; see `Engine.submit`."""
-        return self.engine.submit(prompt.ids, decoding or self.decoding)
+        return self.engine.submit(prompt.ids, decoding or self.decoding, client)
 
 
 class Session:

@@ -33,7 +33,7 @@ PATIENCE_S = 1e9
 def run(model: Path, options: ChatOptions) -> None:
     """See `smolchat_fast.serve.chat`."""
     transformers_logging.disable_progress_bar()
-    loaded = load(model, threads=options.threads)
+    loaded = load(model, threads=options.threads, precision=options.precision, device=options.device)
     limits = Limits(max_running=1, timeout_s=PATIENCE_S, queue_timeout_s=PATIENCE_S)
     engine = Engine(loaded.decoder, limits)
     bot = Chatbot(loaded.name, engine, loaded.tokens, options, options.decoding(loaded.decoding))

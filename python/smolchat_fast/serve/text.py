@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
 INCOMPLETE = "\ufffd"
+
+
+# Tokens that are decoded together before the oldest are let go of, and how many of them stay: a token's
+# text depends on its neighbours, not on the whole answer.
+WINDOW, CONTEXT = 48, 8
 
 
 class TextStream:
@@ -17,22 +23,35 @@ class TextStream:
         self._clean = 0  # ids whose text has been given in full
         self._sent = ""  # text given of the ids from `_base` on
         self._held = ""  # text that may turn out to be the start of a stop string
+        self._known = 0  # characters of the answer that are certain, held ones too
+        self._ends: list[int] = []  # where each token's text ends in the answer, as far as it is certain
+        self.given = 0
+        """Characters given so far."""
         self.stopped = False
         """True once a stop string has appeared; nothing comes after."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens whose text has been given in full."""
+        return bisect_right(self._ends, self.given)
 
     def push(self, token: int) -> str:
         """The text that is certain after one more token; often empty."""
         self._ids.append(token)
-        return self._without_stop(self._new_text(last=False))
+        return self._gives(self._without_stop(self._new_text(last=False)))
 
     def flush(self) -> str:
         """What was held back, when no token follows."""
         text = self._without_stop(self._new_text(last=True)) + self._held
         self._held = ""
+        return self._gives(text)
+
+    def _gives(self, text: str) -> str:
+        self.given += len(text)
         return text
 
     def _new_text(self, *, last: bool) -> str:
-        # The whole answer is decoded each time, because a token's text depends on those before it.
+        # Decoded together each time, because a token's text depends on those before it.
         whole = self._decode(self._ids[self._base :])
         if whole.endswith(INCOMPLETE) and not last:
             return ""
@@ -42,6 +61,11 @@ class TextStream:
             whole = self._decode(self._ids[self._base :])
         new = whole[len(self._sent) :]
         self._sent, self._clean = whole, len(self._ids)
+        self._known += len(new)
+        self._ends += [self._known] * (len(self._ids) - len(self._ends))
+        if self._clean - self._base > WINDOW:
+            self._base = self._clean - CONTEXT
+            self._sent = self._decode(self._ids[self._base :])
         return new
 
     def _without_stop(self, text: str) -> str:

@@ -57,6 +57,12 @@ pub fn run<T: Send>(
     outcome.map_err(to_python)
 }
 
+/// Runs work of milliseconds off the GIL, on the calling thread; it cannot be stopped and tells no progress.
+pub fn short<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    py.detach(|| catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| Err(told(&*panic))))
+        .map_err(to_python)
+}
+
 /// Asks `look` off the GIL again and again until it has something; Ctrl+C ends the wait.
 pub fn wait<T: Send>(
     py: Python<'_>,

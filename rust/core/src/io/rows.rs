@@ -177,6 +177,14 @@ impl RowBatch {
     /// [`Error::File`] if there is no such text column, [`Error::Record`] naming the row of a null.
     pub fn text(&self, name: &str) -> Result<&StringArray> {
         let column = text_column(&self.batch, name).map_err(|problem| Error::file(&self.path, problem))?;
+        self.without_null(name, column)
+    }
+
+    /// The column `name` if no row of it is null.
+    ///
+    /// # Errors
+    /// [`Error::Record`] naming the row of a null.
+    pub(crate) fn without_null<A: Array>(&self, name: &str, column: A) -> Result<A> {
         if column.null_count() > 0 {
             let row = (0..column.len()).find(|&i| column.is_null(i)).unwrap_or(0) as u64;
             return Err(Error::Record {
