@@ -28,10 +28,10 @@ def main() -> None:
         default=[100_000, 1_000_000],
         help="sizes for scale, comma between them; 10000000 takes 10 GB of disk (default: 100000,1000000)",
     )
-    parser.add_argument("--no-figures", action="store_true", help="leave docs/figures.md as it is")
     parser.add_argument(
         "--tokenizer-mb", type=float, default=20.0, help="megabytes for tokenizer (default: %(default)s)"
     )
+    parser.add_argument("--no-figures", action="store_true", help="leave docs/figures.md as it is")
     chosen = parser.parse_args()
     runs = {
         "clean": lambda: clean.run(chosen.mb),

@@ -98,7 +98,7 @@ def _run(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
     if rest and f"{name} {rest[0]}" in COMMANDS:
         # A file of that name is meant by `./list`.
-        name, *rest = [f"{name} {rest[0]}", *rest[1:]]
+        name, rest = f"{name} {rest[0]}", rest[1:]
     try:
         if name in {"-h", "--help", "help"}:
             print(overview())

@@ -34,6 +34,7 @@ mod _core {
     use super::dedup::{compared_columns, deduplicate_files, find_duplicates, load_index, save_index};
     #[pymodule_export]
     use super::encode::{encode_columns, encode_files};
+    #[pymodule_export]
     use super::infer::{Int8Encoding, Int8Matrix, Int8Model, infer_kernels};
     #[pymodule_export]
     use super::rows::RowBatches;
