@@ -33,6 +33,7 @@ mod _core {
     use super::dedup::{deduplicate_files, find_duplicates};
     #[pymodule_export]
     use super::encode::{encode_columns, encode_files};
+    #[pymodule_export]
     use super::infer::{Int8Encoding, Int8Matrix, Int8Model, infer_kernels};
     #[pymodule_export]
     use super::rows::RowBatches;
