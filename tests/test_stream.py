@@ -179,7 +179,7 @@ def test_a_state_of_another_stream_is_refused_with_what_differs(paths, tokenizer
 
 
 def test_a_mixture_has_the_share_of_each_file_and_goes_on_from_its_position(paths, tokenizer):
-    options = replace(SMALL, weights=[0.5, 1.0, 3.0, 1.25])
+    options = replace(SMALL, weights=(0.5, 1.0, 3.0, 1.25))
     stream = Stream(paths, tokenizer, options, epochs=4)
     assert stream.rows == 150 + 3 * 41 + 200
     batches, states = [], []
@@ -199,7 +199,7 @@ def test_a_mixture_has_the_share_of_each_file_and_goes_on_from_its_position(path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (StreamOptions(weights=[1.0]), "option weights = 1: must be one for each of the 4 input files"),
+        (StreamOptions(weights=(1.0,)), "option weights = 1: must be one for each of the 4 input files"),
         (StreamOptions(batch_tokens=100), "option batch_tokens = 100: must be at least 640"),
         (StreamOptions(pad_multiple=0), "option pad_multiple = 0"),
         (StreamOptions(shuffle_rows=0), "option shuffle_rows = 0"),

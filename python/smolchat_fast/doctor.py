@@ -52,7 +52,9 @@ class Need:
     """Checkpoints that are kept, one more that is being written, and the model."""
     steps: int | None
     """None if there is nothing to count them from yet."""
-    step_s: float
+    step_tokens: int
+    """Source and target tokens of a step, about."""
+    step_s: float | None = None
     """Seconds of a step, measured on a model of the same width with one and with two layers."""
 
     @property
@@ -89,8 +91,8 @@ class Diagnosis:
             parts = ", ".join(
                 f"{name} {mb:,.0f}" for name, mb in need.memory.parts().items() if name != "peak"
             )
-            time = "unknown until the rows are made (`run --until data`)"
-            if need.steps is not None:
+            time = "unknown" if need.steps else "unknown until the rows are made (`run --until data`)"
+            if need.steps is not None and need.step_s is not None:
                 time = f"{need.steps:,} steps of {need.step_s:.2f} s: {_duration(need.steps * need.step_s)}"
             lines += [
                 "",
@@ -138,7 +140,7 @@ def diagnose(
     trainings: list[tuple[str, TrainOptions]] = [("pretrain", recipe.pretrain)]
     if recipe.data.builtin or recipe.data.sft:
         trainings.append(("sft", recipe.sft))
-    needs = []
+    needs: list[Need] = []
     for name, options in trainings:
         (progress or ignore)(name, len(needs), len(trainings))
         options.check()
@@ -156,7 +158,12 @@ def diagnose(
     )
     for (name, options), need in zip(trainings, needs, strict=True):
         _refuse(diagnosis, name, options, need, recipe.model)
-    return diagnosis
+    # Only what fits can be timed.
+    timed = [
+        replace(need, step_s=need.step_tokens * _token_seconds(recipe.model, vocabulary, options))
+        for (_, options), need in zip(trainings, needs, strict=True)
+    ]
+    return replace(diagnosis, needs=tuple(timed))
 
 
 def _need(
@@ -190,7 +197,7 @@ def _need(
         checkpoint_mb=checkpoint,
         disk_mb=(options.keep + 2) * checkpoint + memory.weights_mb,
         steps=steps,
-        step_s=options.accumulate * tokens * _token_seconds(model, vocabulary, options),
+        step_tokens=options.accumulate * tokens,
     )
 
 

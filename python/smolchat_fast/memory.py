@@ -129,7 +129,7 @@ def estimate_inference(
     config = t5_config(model, vocabulary)
     weights = sum(p.numel() for p in _on_meta(config, ()).parameters())
     inner = config.num_heads * config.d_kv
-    caches = 2 * config.num_decoder_layers * inner * (source + target)
+    caches = 2 * _decoder_layers(config) * inner * (source + target)
     working = vocabulary + source * (config.d_ff + 4 * config.d_model + config.num_heads * source)
     return (2 if half else 4) * (weights + caches + working) / MB
 
@@ -139,6 +139,10 @@ def count_twice(model: ModelOptions, vocabulary: int) -> tuple[int, int]:
     config = t5_config(model, vocabulary)
     once = sum(p.numel() for p in _on_meta(config, ()).parameters())
     return once, once + vocabulary * config.d_model
+
+
+def _decoder_layers(config: T5Config) -> int:
+    return config.num_decoder_layers or config.num_layers
 
 
 def _on_meta(config: T5Config, frozen: Iterable[str]) -> T5ForConditionalGeneration:
@@ -176,7 +180,7 @@ def _activation_bytes(config: T5Config, options: TrainOptions, batch: BatchShape
 
     one = kept(1, 1)
     encoder, decoder = kept(2, 1) - one, kept(1, 2) - one
-    layers, decoder_layers = config.num_layers, config.num_decoder_layers
+    layers, decoder_layers = config.num_layers, _decoder_layers(config)
     if not options.gradient_checkpointing:
         return one + (layers - 1) * encoder + (decoder_layers - 1) * decoder
     # Each layer keeps its input; one layer at a time has all of its activations again.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +41,7 @@ class StreamOptions:
     bucket_batches: int = 1_280
     """Batches, about, whose rows are encoded together and sorted by length: with four times as many, half
     as much is padded and the first batch comes four times later."""
-    weights: list[float] = field(default_factory=list)
+    weights: tuple[float, ...] = ()
     """Passes over each input file in an epoch, for example 2 and 0.5; one over all files if empty."""
     source_column: str = "prompt"
     """Column of the source text."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -102,15 +103,19 @@ def test_half_precision_answers_in_512_mb():
 
 
 def test_a_recipe_is_told_with_parts_disk_and_time(tmp_path):
-    told = str(diagnose(read_recipe(doctor.Path("demo")), out=tmp_path))
-    for word in ("parameters", "activations", "disk", "2,400 steps", "sft"):
+    recipe = read_recipe(Path("demo"))
+    told = str(diagnose(recipe, out=tmp_path))
+    for word in ("parameters", "activations", "disk", f"{recipe.pretrain.steps:,} steps", "sft"):
         assert word in told
 
 
 def test_what_cannot_fit_is_refused_with_the_option_that_helps(tmp_path):
-    recipe = read_recipe(doctor.Path("demo"))
-    with pytest.raises(StageError, match=r'pretrain needs .* MB.*With precision = "bf16".* in \[pretrain\]'):
-        diagnose(recipe, out=tmp_path, memory_mb=doctor.GPU_CONTEXT_MB + 380)
-    large = replace(recipe, model=ModelOptions(preset="demo", d_ff=200_000))
+    recipe = read_recipe(Path("demo"))
+    stream = StreamOptions(batch_rows=4, max_source=64, max_target=64)
+    recipe = replace(recipe, pretrain=replace(recipe.pretrain, stream=stream))
+    needed = estimate_memory(recipe.model, recipe.tokenizer.vocab_size, recipe.pretrain).peak_mb
+    with pytest.raises(StageError, match=r"pretrain needs .* MB.*\. With .* in \[pretrain\] it needs"):
+        diagnose(recipe, out=tmp_path, memory_mb=doctor.GPU_CONTEXT_MB + needed)
     with pytest.raises(StageError, match=r"no option of \[pretrain\] helps enough"):
-        diagnose(large, out=tmp_path, memory_mb=600)
+        diagnose(recipe, out=tmp_path, memory_mb=doctor.GPU_CONTEXT_MB + 3)
+    assert not list(tmp_path.iterdir())

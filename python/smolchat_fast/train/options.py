@@ -122,6 +122,8 @@ class TrainOptions:
             "keep": (self.keep >= 1, "must be at least 1"),
             "log_every": (self.log_every >= 1, "must be at least 1"),
         }
+        if self.trainer == "hf" and (self.final_weights == "best" or self.trackers):
+            raise ValueError("option trainer = hf: goes with final_weights = last and without trackers")
         if self.schedule != "wsd":
             del rules["decay_share"]
         for name, (fits, rule) in rules.items():

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from smolchat_fast.train.ranks import lead_or_follow, on_cpu
 from smolchat_fast.train.state import seed_everything
 from smolchat_fast.train.trackers import start_trackers, trackers_for
 from smolchat_fast.train.validation import Answers, Valid
+
+if TYPE_CHECKING:
+    from smolchat_fast.train.hf import HfRun
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class Plan:
                 resumable=True,
             )
             # Only now: until the model was published, a run that is killed goes on from its last checkpoint.
-            shutil.rmtree(out / "checkpoints", ignore_errors=True)
+            for folder in ("checkpoints", "hf"):
+                shutil.rmtree(out / folder, ignore_errors=True)
             return finished.report
 
         with _torch_settings(self.options, threads):
@@ -88,7 +92,7 @@ class Plan:
             **trackers_for(options.trackers, partial),
         )
         seed_everything(options.seed, rank=accelerator.process_index)
-        run = Run(
+        run = _kind(options)(
             options=options,
             model=model,
             optimizer=build_optimizer(model, options),
@@ -122,11 +126,12 @@ class Plan:
                 model.gradient_checkpointing_enable({"use_reentrant": False})
         freeze(model, options.freeze)
 
-    def _finish(self, run: Run, model: T5ForConditionalGeneration, partial: Path) -> None:
+    def _finish(self, run: Run | HfRun, model: T5ForConditionalGeneration, partial: Path) -> None:
         """Write the model folder and the curves."""
         best = run.state.best_step
-        if self.options.final_weights == "best" and best is not None and best != run.state.step:
-            load_weights(model, run.checkpoints.step(best) / "model.safetensors")
+        other_is_best = best is not None and best != run.state.step
+        if isinstance(run, Run) and self.options.final_weights == "best" and other_is_best:
+            load_weights(model, run.checkpoints.step(best or 0) / "model.safetensors")
         save_model(model, self.tokenizer, partial)
         draw_curves({"": read_lines(partial / METRICS)}, partial / "curves")
 
@@ -162,6 +167,14 @@ class Plan:
         return Valid(batches, _text_bytes(path, columns[1]), stream.max_target, answers)
 
 
+def _kind(options: TrainOptions) -> type[Run] | type[HfRun]:
+    if options.trainer == "own":
+        return Run
+    from smolchat_fast.train.hf import HfRun
+
+    return HfRun
+
+
 def _text_bytes(path: Path, column: str) -> np.ndarray[Any, np.dtype[np.int64]]:
     """UTF-8 bytes of each text of a column."""
     return np.array(
@@ -169,11 +182,11 @@ def _text_bytes(path: Path, column: str) -> np.ndarray[Any, np.dtype[np.int64]]:
     )
 
 
-def _stopped(run: Run, partial: Path, out: Path) -> BaseException:
+def _stopped(run: Run | HfRun, partial: Path, out: Path) -> BaseException:
     step = run.state.step
     if run.saved_step == step:
         return StoppedError(
-            f"stopped after {step:,} steps; saved in {partial / 'checkpoints'}. "
+            f"stopped after {step:,} steps; saved in {partial}. "
             f"The same command goes on from there and makes {out}:"
         )
     older = "nothing was saved" if run.saved_step is None else f"the last checkpoint is of {run.saved_step:,}"
@@ -200,7 +213,7 @@ def _torch_settings(options: TrainOptions, threads: int | None) -> Iterator[None
         torch.set_flush_denormal(False)
 
 
-def _report(run: Run, model: T5ForConditionalGeneration) -> Report:
+def _report(run: Run | HfRun, model: T5ForConditionalGeneration) -> Report:
     state = run.state
     losses = [line["loss"] for line in training(read_lines(run.out / METRICS))]
     return {
