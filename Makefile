@@ -16,7 +16,7 @@ export PIP_CONSTRAINT := $(CURDIR)/requirements.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build dev test lint test-rust test-python docs bench bench-peers lock clean
+.PHONY: help demo build dev test lint test-rust test-python docs bench bench-peers bench-serve lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -63,6 +63,10 @@ docs: dev ## write docs/commands.md from the real --help
 
 bench: ## throughput of each stage; needs no Python
 	cargo bench
+
+bench-serve: dev ## tokens a second of `serve` beside transformers and CTranslate2 (ten minutes)
+	$(BIN)/pip install -q --no-build-isolation -e ".[peers]"
+	$(BIN)/python -m benches.peers.serve
 
 bench-peers: dev ## side by side with what a user would pick instead
 	$(BIN)/pip install -q --no-build-isolation -e '.[peers]'

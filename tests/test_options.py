@@ -12,6 +12,7 @@ from smolchat_fast.clean import CleanOptions
 from smolchat_fast.dedup import DedupOptions
 from smolchat_fast.sources import SourceOptions
 from smolchat_fast.split import SplitOptions
+from smolchat_fast.stats import StatsOptions
 from smolchat_fast.stream import StreamOptions
 from smolchat_fast.tokenizer import EncodeOptions, TokenizerOptions
 from smolchat_fast.words import WordOptions
@@ -22,6 +23,7 @@ CORE_OPTIONS = [
     EncodeOptions,
     SourceOptions,
     SplitOptions,
+    StatsOptions,
     StreamOptions,
     TokenizerOptions,
     WordOptions,

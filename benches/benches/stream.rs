@@ -10,7 +10,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use smolchat_benches::short_qa;
 use smolchat_core::io::ParquetOutput;
 use smolchat_core::job::Job;
-use smolchat_core::stream::{Content, Share, Shuffle, Stream, StreamOptions, StreamState};
+use smolchat_core::stream::{Share, Shuffle, Stream, StreamOptions, StreamState};
 use smolchat_core::tokenizer::{TokenizerOptions, build_from_texts};
 use tempfile::TempDir;
 
@@ -71,17 +71,10 @@ fn shuffled_rows(bencher: Bencher, threads: usize) {
         for (number, slices) in shuffle.windows(0).iter().enumerate() {
             let window = shuffle.read(0, number, slices, &job).expect("reads");
             let rows = (0..window.len()).map(|place| window.row(place));
-            bytes += rows.map(|row| text_bytes(row.source) + text_bytes(row.target)).sum::<usize>();
+            bytes += rows.map(|row| row.source.bytes() + row.target.bytes()).sum::<usize>();
         }
         bytes
     });
-}
-
-fn text_bytes(content: Content<'_>) -> usize {
-    match content {
-        Content::Text(text) => text.len(),
-        Content::Short(_) | Content::Long(_) => unreachable!("the file holds text"),
-    }
 }
 
 /// One epoch of batches.

@@ -20,18 +20,23 @@ __all__ = [
     "clean_files",
     "clean_table",
     "clean_text",
+    "compared_columns",
     "count_words",
     "count_words_files",
     "deduplicate_files",
     "default_options",
+    "describe_files",
+    "describe_table",
     "encode_columns",
     "encode_files",
     "find_duplicates",
     "infer_kernels",
+    "load_index",
     "merge_word_count_files",
     "merge_word_counts",
     "read_files",
     "read_word_counts",
+    "save_index",
     "split_files",
     "tokenizer_pattern",
     "version",
@@ -74,6 +79,25 @@ def deduplicate_files(
     *,
     removed: _Path | None = None,
     against: Sequence[_Path] = ...,
+    index: _Path | None = None,
+    grown: _Path | None = None,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def compared_columns(table: Any) -> list[str]: ...
+def save_index(table: Any, columns: Sequence[str], path: _Path) -> int: ...
+def load_index(path: _Path) -> tuple[list[str], pa.Table]: ...
+def describe_table(
+    data: Any,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def describe_files(
+    inputs: Sequence[_Path],
+    options: str,
+    *,
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...

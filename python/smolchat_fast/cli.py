@@ -41,6 +41,12 @@ COMMANDS: dict[str, Command] = {
         "doctor", "diagnose", "what a recipe needs: parameters, memory, disk, time", "start here"
     ),
     "sources": Command("sources", "read_files", "raw files of any format and encoding to rows", "data"),
+    "sources list": Command("sources.sets", "list_sets", "public data sets that have a reader", "data"),
+    "sources show": Command("sources.sets", "show_set", "format, rule, licence and size of one", "data"),
+    "sources read": Command(
+        "sources.reading", "read_set_files", "its raw files to the rows of its rule", "data"
+    ),
+    "sources fetch": Command("sources.fetching", "fetch_set", "download it; goes on after a break", "data"),
     "clean": Command("clean", "clean_files", "clean rows by named rules, say what changed", "data"),
     "dedup": Command(
         "dedup", "deduplicate_files", "drop exact and near duplicates, name the kept row", "data"
@@ -54,6 +60,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "encode": Command("tokenizer", "encode_files", "rows to token ids, once for many epochs", "data"),
     "split": Command("split", "split_files", "part rows into training and validation rows", "data"),
+    "stats": Command("stats", "stats_files", "rows, lengths, duplicates, share of Chinese", "data"),
     "pretrain": Command("train", "pretrain_files", "train from scratch, text to text", "training"),
     "sft": Command("train", "sft_files", "fine-tune a model on instructions", "training"),
     "reject": Command("preference", "reject_files", "let a model write the rejected answers", "training"),
@@ -90,7 +97,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
     if rest and f"{name} {rest[0]}" in COMMANDS:
-        name, *rest = [f"{name} {rest[0]}", *rest[1:]]
+        # A file of that name is meant by `./list`.
+        name, rest = f"{name} {rest[0]}", rest[1:]
     try:
         if name in {"-h", "--help", "help"}:
             print(overview())

@@ -6,7 +6,7 @@ OUT/data/SET/        rows, clean, unique, train, valid (SET: pretrain, sft, pref
 OUT/words.parquet    OUT/tokenizer/
 OUT/pretrain/  OUT/sft/  OUT/rejected.parquet  OUT/dpo/  OUT/model/
 OUT/cards/           one card before and one after DPO
-OUT/report.json      what each stage told
+OUT/report.json      what each stage told, and the hash of what it made
 ```
 """
 
@@ -42,6 +42,8 @@ class Done:
     peak_mb: float
     skipped: bool
     """True if an earlier run had done it."""
+    sha256: str
+    """Hash of what it made, as `stage.file_hash` computes it; empty if an older version made it."""
 
 
 @dataclass
@@ -272,7 +274,13 @@ class _Run:
     def save_report(self) -> None:
         """Write what each stage told to `report.json`."""
         stages = [
-            {"stage": d.name, "seconds": d.seconds, "peak_mb": d.peak_mb, "report": _plain(d.report)}
+            {
+                "stage": d.name,
+                "seconds": d.seconds,
+                "peak_mb": d.peak_mb,
+                "sha256": d.sha256,
+                "report": _plain(d.report),
+            }
             for d in self.report.stages
         ]
         text = json.dumps({"stages": stages}, ensure_ascii=False, indent=2, default=str)
@@ -297,10 +305,11 @@ class _Run:
         if manifest is None:
             raise StageError(f"{out} was not finished by the stage {name}")
         skipped = manifest == before
-        done = Done(name, report, manifest["seconds"], manifest["peak_mb"], skipped)
+        sha256 = next((made["sha256"] for made in manifest.get("outputs", ())), "")
+        done = Done(name, report, manifest["seconds"], manifest["peak_mb"], skipped, sha256)
         self.report.stages.append(done)
         told = f"{done.seconds:.1f} s" if not skipped else "done before"
-        self.tell(f"{name:<19} {first_line(report)}   ({told})")
+        self.tell(f"{name:<19} {first_line(report)}   ({told}, sha256 {sha256[:12]})")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Whole or absent, and never twice: how every stage, data and training alike, writes its output.
 
 A stage writes to `NAME.partial` and renames at the end. Beside a file stands `NAME.manifest.json`, in
-a folder `manifest.json`: inputs with hashes, options, counts, version. A second run with the same
+a folder `manifest.json`: inputs and outputs with hashes, options, counts, version. A second run with the same
 inputs and options reads the report back instead of working again; with others it refuses to
 overwrite.
 """
@@ -24,6 +24,8 @@ from smolchat_fast import _core
 from smolchat_fast.errors import StageError
 
 PARTIAL = ".partial"
+NOT_OUTPUT = ("manifest.json", "begun.json")
+"""Files of a folder that say how it was made."""
 
 Report = dict[str, Any]
 """What a stage tells of its work, as JSON types: counts, reasons, measures."""
@@ -97,12 +99,18 @@ def run_stage(
             _remove(*partials)
         raise
     report = json.loads(json.dumps(report))
+    made_now = [partials[0] / result, *partials[1:]] if result else partials
     manifest = wanted | {
+        # The hash of what was made: who runs the same recipe on the same inputs can compare.
+        "outputs": [
+            {"name": final.name, "sha256": file_hash(path)}
+            for final, path in zip(finals, made_now, strict=True)
+            if path.exists()
+        ],
         "report": report,
         "seconds": round(time.monotonic() - began, 3),
         "peak_mb": round(peak_mb(), 1),
     }
-    made_now = [partials[0] / result, *partials[1:]] if result else partials
     _publish(finals, made_now, manifest)
     if result:
         _remove(partials[0])
@@ -142,10 +150,10 @@ def to_json(options: Any) -> Any:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder without its manifest."""
+    """SHA-256 of a file, or of the names and contents of a folder without what says how it was made."""
     digest = hashlib.sha256()
     if path.is_dir():
-        for child in sorted(p for p in path.rglob("*") if p.is_file() and p.name != "manifest.json"):
+        for child in sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NOT_OUTPUT):
             digest.update(f"{child.relative_to(path).as_posix()}\0{file_hash(child)}\0".encode())
         return digest.hexdigest()
     with path.open("rb") as file:

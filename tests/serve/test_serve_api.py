@@ -378,7 +378,7 @@ def test_time_limits_have_their_status_and_a_frame_in_streams(
     build_bot: BuildBot, scripted: ScriptedDecoder
 ) -> None:
     scripted.step_s = 0.02
-    with serving(build_bot(Limits(max_running=1, queue_timeout_s=0.1, timeout_s=0.4))) as client:
+    with serving(build_bot(Limits(max_running=1, queue_timeout_s=0.2, timeout_s=2.0))) as client:
         with client.stream("POST", CHAT, json=body("长" * 400, stream=True)) as running:
             waiting = client.post(CHAT, json=body("等", stream=True))
             assert (waiting.status_code, waiting.json()["error"]["code"]) == (503, "queue_timeout")

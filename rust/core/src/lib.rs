@@ -20,6 +20,7 @@ pub mod io;
 pub mod job;
 pub mod sources;
 pub mod split;
+pub mod stats;
 pub mod stream;
 pub mod text;
 pub mod tokenizer;

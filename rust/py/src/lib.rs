@@ -14,6 +14,7 @@ mod options;
 mod rows;
 mod sources;
 mod split;
+mod stats;
 mod stream;
 mod tokenizer;
 mod words;
@@ -30,9 +31,10 @@ mod _core {
     #[pymodule_export]
     use super::clean::{clean_files, clean_table, clean_text};
     #[pymodule_export]
-    use super::dedup::{deduplicate_files, find_duplicates};
+    use super::dedup::{compared_columns, deduplicate_files, find_duplicates, load_index, save_index};
     #[pymodule_export]
     use super::encode::{encode_columns, encode_files};
+    #[pymodule_export]
     use super::infer::{Int8Encoding, Int8Matrix, Int8Model, infer_kernels};
     #[pymodule_export]
     use super::rows::RowBatches;
@@ -40,6 +42,8 @@ mod _core {
     use super::sources::read_files;
     #[pymodule_export]
     use super::split::split_files;
+    #[pymodule_export]
+    use super::stats::{describe_files, describe_table};
     #[pymodule_export]
     use super::stream::Stream;
     #[pymodule_export]
@@ -69,6 +73,7 @@ fn default_options(name: &str) -> PyResult<String> {
         "EncodeOptions" => options::to_json(&core::encode::EncodeOptions::default()),
         "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
+        "StatsOptions" => options::to_json(&core::stats::StatsOptions::default()),
         "StreamOptions" => options::to_json(&core::stream::StreamOptions::default()),
         "TokenizerOptions" => options::to_json(&core::tokenizer::TokenizerOptions::default()),
         "WordOptions" => options::to_json(&core::words::WordOptions::default()),

@@ -11,5 +11,6 @@ pub const TOKENIZER_KEY: &str = "smolchat.tokenizer";
 
 pub use output::Output;
 pub use parquet::ParquetOutput;
-pub use rows::{RowBatch, Rows, text_column};
+pub use rows::{RowBatch, Rows, parquet_metadata, text_column};
+pub(crate) use rows::{as_utf8, names, to_utf8};
 pub use slices::{Slice, Slices};

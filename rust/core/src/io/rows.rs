@@ -214,11 +214,21 @@ pub(super) fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilde
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))
 }
 
-pub(super) fn names(schema: &Schema) -> Vec<&str> {
+/// What the metadata of a Parquet file say about a key.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::File`] with the path.
+pub fn parquet_metadata(path: &Path, key: &str) -> Result<Option<String>> {
+    let builder = open_parquet(path)?;
+    let notes = builder.metadata().file_metadata().key_value_metadata();
+    Ok(notes.and_then(|notes| notes.iter().find(|note| note.key == key)?.value.clone()))
+}
+
+pub(crate) fn names(schema: &Schema) -> Vec<&str> {
     schema.fields().iter().map(|f| f.name().as_str()).collect()
 }
 
-pub(super) fn as_utf8(schema: &Schema) -> SchemaRef {
+pub(crate) fn as_utf8(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| match field.data_type() {
         DataType::LargeUtf8 | DataType::Utf8View => {
             Arc::new(Field::new(field.name(), DataType::Utf8, field.is_nullable()))
@@ -228,7 +238,7 @@ pub(super) fn as_utf8(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-pub(super) fn to_utf8(
+pub(crate) fn to_utf8(
     batch: &RecordBatch,
     schema: &SchemaRef,
 ) -> Result<RecordBatch, arrow::error::ArrowError> {

@@ -63,6 +63,16 @@ impl Column {
 }
 
 impl Content<'_> {
+    /// Bytes that it takes: of the text in UTF-8, or of the ids.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Content::Text(text) => text.len(),
+            Content::Short(ids) => size_of_val(ids),
+            Content::Long(ids) => size_of_val(ids),
+        }
+    }
+
     /// The ids, at most `max_tokens` of them, `[EOS]` always the last.
     pub fn ids(self, encoder: &Encoder, max_tokens: usize) -> Result<Vec<u32>> {
         match self {

@@ -222,14 +222,15 @@ fn to_batch(rows: &[(CompactString, u64)]) -> Result<RecordBatch> {
 
 /// A file of counts that is written row by row, as its name asks: `.tsv`, or else Parquet.
 pub(super) enum TableOutput {
-    Parquet(ParquetOutput, Vec<(CompactString, u64)>),
+    Parquet(Box<ParquetOutput>, Vec<(CompactString, u64)>),
     Tsv(Output),
 }
 
 impl TableOutput {
     pub fn create(path: &Path) -> Result<Self> {
         if !is_tsv(path) {
-            return Ok(Self::Parquet(ParquetOutput::create(path, WordCounts::schema())?, Vec::new()));
+            let output = ParquetOutput::create(path, WordCounts::schema())?;
+            return Ok(Self::Parquet(Box::new(output), Vec::new()));
         }
         let mut output = Output::create(path)?;
         writeln!(output, "{TSV_HEADER}").map_err(Error::io(path))?;

@@ -1,0 +1,258 @@
+"""Tokens a second of the serving engine beside `generate` of transformers and CTranslate2.
+
+Random weights: how good the answers are plays no part in the time they take. All contenders get the same
+prompts, choose greedily and write the same number of tokens; float32 must give the very tokens of
+`generate`. Each runs in a process of its own; the best of the repeats counts.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import resource
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
+from pathlib import Path
+
+Answers = list[list[int]]
+Answerer = Callable[[Sequence[list[int]]], Answers]
+
+NEW = 64
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is measured."""
+
+    preset: str = "0.2b"
+    vocabulary: int = 29_298
+    prompt: int = 32
+    batches: tuple[int, ...] = (1, 4, 16)
+    repeats: int = 3
+    threads: int = os.cpu_count() or 1
+
+
+def make_model(folder: Path, setting: Setting) -> None:
+    """Write a model with random weights whose answers vary."""
+    import torch
+    from transformers import T5ForConditionalGeneration
+
+    from smolchat_fast.model import t5_config
+    from smolchat_fast.model_options import ModelOptions
+
+    torch.manual_seed(1)
+    model = T5ForConditionalGeneration(t5_config(ModelOptions(preset=setting.preset), setting.vocabulary))  # type: ignore[arg-type]
+    model.save_pretrained(folder)
+
+
+def prompts(setting: Setting, count: int) -> list[list[int]]:
+    """Prompts of random tokens, `[EOS]` at their end."""
+    draw = random.Random(count)
+    return [
+        [*(draw.randrange(300, setting.vocabulary) for _ in range(setting.prompt - 1)), 1]
+        for _ in range(count)
+    ]
+
+
+def ours(precision: str) -> Callable[[Path, Setting], Answerer]:
+    """The engine, with everything but HTTP and text."""
+
+    def build(folder: Path, setting: Setting) -> Answerer:
+        import torch
+        from transformers import T5Config
+
+        from smolchat_fast.serve.core_network import CoreNetwork
+        from smolchat_fast.serve.decoder import T5Decoder
+        from smolchat_fast.serve.engine import Engine, Limits
+        from smolchat_fast.serve.options import Decoding
+        from smolchat_fast.serve.torch_network import TorchNetwork
+        from smolchat_fast.serve.weights import Weights
+
+        torch.set_num_threads(setting.threads)
+        with Weights(folder, T5Config.from_pretrained(folder)) as weights:
+            network = CoreNetwork(weights, setting.threads) if precision == "int8" else TorchNetwork(weights)
+        decoder = T5Decoder(network, _Spelled(), 0, frozenset())  # type: ignore[arg-type]
+        engine = Engine(decoder, Limits(max_running=max(setting.batches), cache_mb=4096))
+
+        def answer(batch: Sequence[list[int]]) -> Answers:
+            answers = engine.submit_all(batch, [Decoding(max_new_tokens=NEW)] * len(batch))
+            return [list(map(ord, "".join(each))) for each in answers]
+
+        return answer
+
+    return build
+
+
+class _Spelled:
+    """Tokens as characters of the same number, so that text is no work."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return "".join(map(chr, ids))
+
+
+def transformers_generate(dtype: str) -> Callable[[Path, Setting], Answerer]:
+    """`generate` as its users call it."""
+
+    def build(folder: Path, setting: Setting) -> Answerer:
+        import torch
+        from transformers import T5ForConditionalGeneration
+
+        torch.set_num_threads(setting.threads)
+        model = T5ForConditionalGeneration.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+        model.generation_config.eos_token_id = None
+
+        def answer(batch: Sequence[list[int]]) -> Answers:
+            found = model.generate(
+                input_ids=torch.tensor(batch), max_new_tokens=NEW, do_sample=False, decoder_start_token_id=0
+            )
+            return [row[1:] for row in found.tolist()]
+
+        return answer
+
+    return build
+
+
+def ctranslate2_int8(threads: int, replicas: int) -> Callable[[Path, Setting], Answerer]:
+    """CTranslate2, its batch split among replicas."""
+
+    def build(folder: Path, setting: Setting) -> Answerer:
+        import ctranslate2
+        from ctranslate2.converters import TransformersConverter
+
+        converted = folder.with_name("ctranslate2")
+        names = [f"t{token}" for token in range(setting.vocabulary)]
+        if not converted.exists():
+            _converter(TransformersConverter, names)(str(folder)).convert(str(converted), quantization="int8")
+        translator = ctranslate2.Translator(
+            str(converted), inter_threads=replicas, intra_threads=threads, compute_type="int8"
+        )
+
+        def answer(batch: Sequence[list[int]]) -> Answers:
+            found = translator.translate_batch(
+                [[names[token] for token in prompt] for prompt in batch],
+                beam_size=1,
+                max_decoding_length=NEW,
+                min_decoding_length=NEW,
+                max_batch_size=-(-len(batch) // replicas),
+            )
+            return [[int(token[1:]) for token in each.hypotheses[0]] for each in found]
+
+        return answer
+
+    return build
+
+
+def _converter(base: type, names: list[str]) -> type:
+    """Its converter, for a folder without a tokenizer."""
+
+    class Tokenizer:
+        pad_token, eos_token, unk_token, bos_token = names[0], names[1], names[6], names[3]
+
+        def get_vocab(self) -> dict[str, int]:
+            return {name: token for token, name in enumerate(names)}
+
+        def convert_ids_to_tokens(self, token: int) -> str:
+            return names[token]
+
+    class Converter(base):  # type: ignore[misc]
+        def load_tokenizer(self, *_: object, **__: object) -> Tokenizer:
+            return Tokenizer()
+
+    return Converter
+
+
+def contenders(setting: Setting) -> dict[str, Callable[[Path, Setting], Answerer]]:
+    """All of them, by the name they are listed under."""
+    threads = setting.threads
+    return {
+        "smolchat-fast float32": ours("float32"),
+        "smolchat-fast int8": ours("int8"),
+        "transformers float32": transformers_generate("float32"),
+        "transformers bfloat16": transformers_generate("bfloat16"),
+        f"ctranslate2 int8, {threads} threads": ctranslate2_int8(threads, 1),
+        f"ctranslate2 int8, {threads} x 1 thread": ctranslate2_int8(1, threads),
+    }
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What one contender did."""
+
+    tokens_s: list[float]
+    peak_mb: float
+    answers: list[Answers]
+
+
+def measure(name: str, folder: Path, setting: Setting) -> Speed:
+    """Run one contender; to be called in a fresh process."""
+    answer = contenders(setting)[name](folder, setting)
+    answer(prompts(setting, 1))  # warm
+    speeds, answers = [], []
+    for count in setting.batches:
+        batch, best = prompts(setting, count), 0.0
+        for _ in range(setting.repeats):
+            began = time.perf_counter()
+            found = answer(batch)
+            best = max(best, count * NEW / (time.perf_counter() - began))
+        speeds.append(best)
+        answers.append(found)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Speed(speeds, peak, answers)
+
+
+def run(setting: Setting = Setting()) -> str:
+    """All contenders, as a table."""
+    lines = [
+        f"serve: {setting.preset}, prompt {setting.prompt}, {NEW} new tokens, {setting.threads} threads, "
+        f"{platform.processor() or platform.machine()}, {_versions()}",
+        "",
+        f"| engine | {' | '.join(f'batch {count}' for count in setting.batches)} | peak MB |",
+        f"| --- | {'---: | ' * (len(setting.batches) + 1)}".rstrip(),
+    ]
+    reference: list[Answers] | None = None
+    note = "float32 was not compared with generate"
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            pool.submit(make_model, folder, setting).result()
+        for name in contenders(setting):
+            try:
+                with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                    speed = pool.submit(measure, name, folder, setting).result()
+            except Exception as error:
+                lines.append(
+                    f"| {name} | not run: {type(error).__name__}: {str(error).splitlines()[0][:80]} |"
+                )
+                continue
+            cells = [f"{each:,.0f}" for each in speed.tokens_s]
+            lines.append(f"| {name} | {' | '.join(cells)} | {speed.peak_mb:,.0f} |")
+            if name == "smolchat-fast float32":
+                reference = speed.answers
+            if name == "transformers float32" and reference is not None:
+                same = sum(
+                    a == b
+                    for x, y in zip(reference, speed.answers, strict=True)
+                    for a, b in zip(x, y, strict=True)
+                )
+                note = f"float32 gives the tokens of generate in {same} of {sum(setting.batches)} answers"
+    return "\n".join([*lines, "", note])
+
+
+def _versions() -> str:
+    found = []
+    for name in ("torch", "transformers", "ctranslate2"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    return ", ".join(found)
+
+
+if __name__ == "__main__":
+    print(run())
