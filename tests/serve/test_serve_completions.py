@@ -128,7 +128,13 @@ def test_several_answers_come_whole_and_streamed_with_their_indexes(real: httpx.
 
 
 def test_logprobs_join_to_the_text_and_hold_the_chosen_token(real: httpx.Client) -> None:
-    fields: dict[str, Any] = {"logprobs": True, "top_logprobs": 3, "max_tokens": 10, "temperature": 1.2, "seed": 4}
+    fields: dict[str, Any] = {
+        "logprobs": True,
+        "top_logprobs": 3,
+        "max_tokens": 10,
+        "temperature": 1.2,
+        "seed": 4,
+    }
     fields["ignore_eos"] = True
     whole = real.post(CHAT, json=chat("今天", **fields)).json()
     content = whole["choices"][0]["logprobs"]["content"]

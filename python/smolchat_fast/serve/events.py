@@ -121,7 +121,7 @@ async def merged(
     Raises:
         EngineError: one of them failed.
     """
-    news: asyncio.Queue[tuple[int, Piece | None | EngineError]] = asyncio.Queue(maxsize=len(answers))
+    news: asyncio.Queue[tuple[int, Piece | EngineError | None]] = asyncio.Queue(maxsize=len(answers))
 
     async def read(number: int, answer: Answer) -> None:
         try:

@@ -277,8 +277,17 @@ UNSUPPORTED: dict[str, tuple[object, ...]] = {
 
 # Fields of OpenAI's that change nothing here, also where unknown ones are refused.
 HARMLESS = frozenset(
-    "user metadata store service_tier parallel_tool_calls prompt_cache_key safety_identifier "
-    "reasoning_effort verbosity".split()
+    [
+        "user",
+        "metadata",
+        "store",
+        "service_tier",
+        "parallel_tool_calls",
+        "prompt_cache_key",
+        "safety_identifier",
+        "reasoning_effort",
+        "verbosity",
+    ]
 )
 
 
