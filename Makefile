@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: build ## make a chat model from built-in data (about 2 minutes on two cores)
+demo: build ## make a chat model from built-in data (2 to 5 minutes on two cores)
 	$(BIN)/python -m smolchat_fast demo
 
 build: $(VENV)/.built ## .venv and the Rust core; does nothing the second time

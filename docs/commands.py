@@ -29,7 +29,7 @@ def page() -> str:
     parts = ["# Commands", "", "Written by `make docs` from the program itself.", "", "```"]
     parts += [shown(), "```"]
     for name in COMMANDS:
-        parts += ["", f"## {name}", "", "```", shown(name, "--help"), "```"]
+        parts += ["", f"## {name}", "", "```", shown(*name.split(), "--help"), "```"]
     return "\n".join(parts) + "\n"
 
 

@@ -27,7 +27,7 @@ def test_tokens_equal_those_of_transformers(model) -> None:
     theirs = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=TOKENS, do_sample=False)
     assert len(set(map(tuple, ours.tolist()))) > 10, "answers that differ show more"
     ended = (ours == 1).any(1).sum()
-    assert 5 < ended < 40, "some answers must end before the others"
+    assert 0 < ended < 40, "some answers must end before the others"
     assert torch.equal(ours, theirs[:, 1:])
 
 

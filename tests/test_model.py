@@ -15,7 +15,6 @@ from transformers import AutoModelForSeq2SeqLM, T5ForConditionalGeneration  # no
 from smolchat_fast.model import (  # noqa: E402
     build_model,
     count_parameters,
-    estimate_memory,
     load_model,
     save_model,
     set_dropout,
@@ -123,34 +122,3 @@ def test_dropout_reaches_every_layer(tokenizer):
     first, second = (model(input_ids=ids, decoder_input_ids=ids).logits for _ in range(2))
     assert not torch.equal(first, second)
     assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.5}
-
-
-def test_memory_counts_only_what_is_trained():
-    model = on_meta(ModelOptions(preset="0.2b"), 29_298)
-    whole = estimate_memory(model, "adamw", source_tokens=320, target_tokens=320, longest=320)
-    assert whole.weights_mb == pytest.approx(187_692_288 * 4 / 2**20)
-    assert whole.optimizer_mb == pytest.approx(2 * whole.weights_mb)
-    model.encoder.requires_grad_(False)
-    partly = estimate_memory(model, "adamw", source_tokens=320, target_tokens=320, longest=320)
-    assert partly.gradients_mb < whole.gradients_mb
-    assert partly.weights_mb == whole.weights_mb
-
-
-def test_the_memory_options_save_memory():
-    model = on_meta(ModelOptions(preset="0.2b"), 29_298)
-    sizes = {"source_tokens": 16 * 320, "target_tokens": 16 * 320, "longest": 320}
-    plain = estimate_memory(model, "adamw", **sizes)
-    assert (
-        estimate_memory(model, "adamw", **sizes, gradient_checkpointing=True).activations_mb
-        < plain.activations_mb
-    )
-    assert estimate_memory(model, "adamw", **sizes, half_precision=True).activations_mb < plain.activations_mb
-    assert estimate_memory(model, "adafactor", **sizes).optimizer_mb < plain.optimizer_mb / 10
-
-
-def test_batch_one_of_320_tokens_fits_a_small_gpu():
-    model = on_meta(ModelOptions(preset="0.2b"), 29_298)
-    needed = estimate_memory(
-        model, "adafactor", source_tokens=320, target_tokens=320, longest=320, half_precision=True
-    )
-    assert needed.total_mb < 3_500

@@ -12,10 +12,22 @@ from smolchat_fast.clean import CleanOptions
 from smolchat_fast.dedup import DedupOptions
 from smolchat_fast.sources import SourceOptions
 from smolchat_fast.split import SplitOptions
+from smolchat_fast.stats import StatsOptions
 from smolchat_fast.stream import StreamOptions
+from smolchat_fast.tokenizer import EncodeOptions, TokenizerOptions
 from smolchat_fast.words import WordOptions
 
-CORE_OPTIONS = [CleanOptions, DedupOptions, SourceOptions, SplitOptions, StreamOptions, WordOptions]
+CORE_OPTIONS = [
+    CleanOptions,
+    DedupOptions,
+    EncodeOptions,
+    SourceOptions,
+    SplitOptions,
+    StatsOptions,
+    StreamOptions,
+    TokenizerOptions,
+    WordOptions,
+]
 
 
 @pytest.mark.parametrize("cls", CORE_OPTIONS, ids=lambda cls: cls.__name__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 from smolchat_fast import progress
 
@@ -34,3 +35,28 @@ def test_a_log_gets_whole_lines_and_quiet_gets_nothing() -> None:
     with progress.shown("count", quiet=True, out=quiet) as shown:
         shown("count", 5, 10)
     assert quiet.getvalue() == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_figures_come_after_the_line_in_a_log_and_in_a_frame_on_a_terminal() -> None:
+    texts = ["你好 → 你好！", "[bold]no markup[/bold]"]
+    for out in (io.StringIO(), Terminal()):
+        display = progress.Display("pretrain", out)
+        progress.note(display, {"loss": "3.2100", "lr": "1.00e-02"}, texts)
+        display("steps", 1, 10)
+        display._shown -= progress.LINE_EVERY_S
+        display("steps", 5, 10)
+        display.close()
+        told = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
+        assert "50 %" in told
+        assert "loss 3.2100" in told
+        assert ("你好 → 你好！" in told) == out.isatty()
+        assert ("[bold]no markup[/bold]" in told) == out.isatty()
+
+
+def test_a_callable_without_figures_does_without() -> None:
+    progress.note(progress.ignore, {"loss": "1"})

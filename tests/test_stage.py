@@ -66,6 +66,13 @@ def test_an_output_made_otherwise_is_refused_by_name_and_overwritten_on_demand(
     assert out.read_text() == source.read_text() * options.times
 
 
+def test_overwrite_keeps_what_was_made_the_same_way(tmp_path: Path, source: Path) -> None:
+    out = tmp_path / "out.txt"
+    for skipped in (False, True):
+        done = run_stage("double", out, double(source, Options()), inputs=[source], overwrite=True)
+        assert done.skipped is skipped
+
+
 def test_somebody_elses_file_is_not_overwritten(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "precious.txt"
     out.write_text("mine")
@@ -102,7 +109,7 @@ def test_side_outputs_appear_with_the_main_one(tmp_path: Path) -> None:
     assert out.read_text() == side.read_text() == "rows"
 
 
-def test_a_resumable_stage_finds_what_it_had_begun_unless_the_options_changed(tmp_path: Path) -> None:
+def test_a_resumable_stage_finds_what_it_had_begun_and_throws_it_away_only_when_told(tmp_path: Path) -> None:
     out, seen = tmp_path / "model", []
 
     def work(partial: list[Path]) -> dict[str, int]:
@@ -115,7 +122,9 @@ def test_a_resumable_stage_finds_what_it_had_begun_unless_the_options_changed(tm
     for options in (Options(1), Options(1)):
         with pytest.raises(KeyboardInterrupt):
             run_stage("train", out, work, options=options, resumable=True)
-    run_stage("train", out, work, options=Options(2), resumable=True)
+    with pytest.raises(StageError, match=r"was begun with other options or inputs: times \(1 -> 2\)"):
+        run_stage("train", out, work, options=Options(2), resumable=True)
+    run_stage("train", out, work, options=Options(2), resumable=True, overwrite=True)
     assert seen == [[], ["step-1"], []]
     assert sorted(p.name for p in out.iterdir()) == ["manifest.json", "step-3"]
 

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
@@ -147,7 +147,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(paths, tokenizer):
     first = Stream(paths, tokenizer, SMALL, epochs=1, rank=2, world=3)
     for _ in islice(first, 4):
         pass
-    assert first.state_dict()["batches"] == 12
+    assert first.state_dict()["position"] == sum(len(batch.rows) for batch in whole[:12])
     rest = [Stream(paths, tokenizer, SMALL, epochs=1, rank=rank, world=2) for rank in range(2)]
     for stream in rest:
         stream.load_state_dict(first.state_dict())
@@ -165,7 +165,7 @@ def test_a_stream_can_be_turned_back_while_it_runs(paths, tokenizer):
 
 def test_a_stream_without_end_goes_on_into_further_epochs(paths, tokenizer):
     stream = Stream(paths, tokenizer, SMALL)
-    while stream.state_dict()["at"]["epoch"] < 3:
+    while stream.state_dict()["position"] < 3 * stream.rows:
         next(stream)
     assert len(next(stream).rows) > 0
 
@@ -178,9 +178,28 @@ def test_a_state_of_another_stream_is_refused_with_what_differs(paths, tokenizer
         Stream(paths, tokenizer, SMALL).load_state_dict({"epoch": 1})
 
 
+def test_a_mixture_has_the_share_of_each_file_and_goes_on_from_its_position(paths, tokenizer):
+    options = replace(SMALL, weights=(0.5, 1.0, 3.0, 1.25))
+    stream = Stream(paths, tokenizer, options, epochs=4)
+    assert stream.rows == 150 + 3 * 41 + 200
+    batches, states = [], []
+    for batch in stream:
+        batches.append(batch)
+        states.append(stream.state_dict())
+    counts = np.bincount(np.concatenate([batch.rows for batch in batches]), minlength=501)
+    assert set(counts[:300]) == {2}
+    assert set(counts[300:341]) == {12}
+    assert set(counts[341:]) == {5}
+    for place in range(0, len(batches) - 1, 7):
+        resumed = Stream(paths, tokenizer, options, epochs=4)
+        resumed.load_state_dict(states[place])
+        assert same(next(resumed), batches[place + 1])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (StreamOptions(weights=(1.0,)), "option weights = 1: must be one for each of the 4 input files"),
         (StreamOptions(batch_tokens=100), "option batch_tokens = 100: must be at least 640"),
         (StreamOptions(pad_multiple=0), "option pad_multiple = 0"),
         (StreamOptions(shuffle_rows=0), "option shuffle_rows = 0"),

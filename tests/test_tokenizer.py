@@ -110,6 +110,14 @@ def test_any_text_comes_back_and_ends_once(text, built, auto):
     assert all(i >= len(SPECIALS) for i in ids[:-1])
 
 
+def test_every_character_of_unicode_comes_back(built):
+    points = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
+    texts = ["".join(points[start : start + 512]) for start in range(0, len(points), 512)]
+    ids = [encoding.ids for encoding in built.encode_batch_fast(texts)]
+    assert built.decode_batch(ids) == texts
+    assert all(i >= len(SPECIALS) for row in ids for i in row[:-1])
+
+
 def test_special_tokens_have_their_ids_and_roles(built, auto):
     for index, (role, token) in enumerate(SPECIALS.items()):
         assert built.token_to_id(token) == index

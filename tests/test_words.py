@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections import Counter
 
 import pyarrow as pa
@@ -11,7 +14,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from smolchat_fast import DataError, StageError
-from smolchat_fast.words import Segmenter, WordOptions, count_words, count_words_files, merge
+from smolchat_fast.words import (
+    Segmenter,
+    WordOptions,
+    count_words,
+    count_words_files,
+    merge,
+    merge_files,
+    read_counts,
+)
 
 jieba = pytest.importorskip("jieba")
 jieba.setLogLevel(60)
@@ -176,3 +187,55 @@ def test_bad_input_is_named_and_leaves_nothing(tmp_path):
 def test_a_table_with_a_negative_count_is_refused():
     with pytest.raises(DataError, match=r"row 1: .*negative"):
         merge([pa.table({"word": ["好"], "count": [-1]})])
+
+
+def test_rows_of_any_format_are_counted_and_the_table_may_be_tsv(tmp_path):
+    texts = ["今天\t天气很好", "a\\b\r", "下雨了。"]
+    (tmp_path / "rows.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts), "utf-8")
+    (tmp_path / "rows.txt").write_text("今天天气很好\n下雨了。\n", "utf-8")
+    expected = count_words(texts)
+    for name in ("counts.parquet", "counts.tsv"):
+        told = count_words_files([tmp_path / "rows.jsonl"], tmp_path / name)
+        assert told.rows == 3
+        assert read_counts(tmp_path / name) == expected
+    assert read_counts(tmp_path / "rows.jsonl") is None
+    lines = (tmp_path / "counts.tsv").read_text("utf-8").split("\n")
+    assert lines[0] == "word\tcount"
+    assert {"\\t\t1", "\\\\\t1", "\\r\t1"} <= set(lines)
+    count_words_files([tmp_path / "rows.txt"], tmp_path / "text.tsv")
+    assert read_counts(tmp_path / "text.tsv") == count_words(["今天天气很好", "下雨了。"])
+
+
+def test_counts_of_parts_merge_as_files_and_as_a_command(tmp_path):
+    texts = [[f"今天{'天气' * (i % 5)}a{i}" for i in range(start, start + 400)] for start in (0, 300, 600)]
+    parts = []
+    for i, part in enumerate(texts):
+        pq.write_table(pa.table({"text": part}), tmp_path / f"{i}.parquet")
+        parts.append(tmp_path / f"counts-{i}.{'tsv' if i else 'parquet'}")
+        count_words_files([tmp_path / f"{i}.parquet"], parts[-1])
+    told = merge_files(parts, tmp_path / "all.parquet")
+    expected = count_words([text for part in texts for text in part])
+    assert read_counts(tmp_path / "all.parquet") == expected
+    assert told.distinct_words == expected.num_rows
+    command = [sys.executable, "-m", "smolchat_fast", "count", "merge", *map(str, parts)]
+    run = subprocess.run(
+        [*command, "--out", str(tmp_path / "all.tsv"), "--quiet"], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert read_counts(tmp_path / "all.tsv") == expected
+    with pytest.raises(DataError, match=r"0.parquet: column \"word\" not found"):
+        merge_files([tmp_path / "0.parquet"], tmp_path / "x.parquet")
+    (tmp_path / "bad.tsv").write_text("word\tcount\n好\tmany\n", "utf-8")
+    with pytest.raises(DataError, match=r"bad.tsv, line 2: expected word, tab, count"):
+        merge_files([tmp_path / "bad.tsv"], tmp_path / "x.parquet")
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_little_memory_gives_the_same_counts(tmp_path):
+    texts = [f"w{i:x}z{i * 7919 % 65537:x} 今天" for i in range(60_000)]
+    pq.write_table(pa.table({"text": texts}), tmp_path / "rows.parquet")
+    count_words_files([tmp_path / "rows.parquet"], tmp_path / "much.parquet")
+    count_words_files([tmp_path / "rows.parquet"], tmp_path / "little.parquet", WordOptions(memory_mb=1))
+    assert read_counts(tmp_path / "little.parquet") == read_counts(tmp_path / "much.parquet")
+    with pytest.raises(ValueError, match=r"memory_mb = 0"):
+        count_words_files([tmp_path / "rows.parquet"], tmp_path / "x.parquet", WordOptions(memory_mb=0))

@@ -71,7 +71,7 @@ fn shuffled_rows(bencher: Bencher, threads: usize) {
         for (number, slices) in shuffle.windows(0).iter().enumerate() {
             let window = shuffle.read(0, number, slices, &job).expect("reads");
             let rows = (0..window.len()).map(|place| window.row(place));
-            bytes += rows.map(|row| row.source.len() + row.target.len()).sum::<usize>();
+            bytes += rows.map(|row| row.source.bytes() + row.target.bytes()).sum::<usize>();
         }
         bytes
     });

@@ -1,32 +1,55 @@
-"""`python -m benches.peers`: all side-by-side runs, or the named ones."""
+"""`python -m benches.peers`: all side-by-side runs, or the named ones, printed and kept in docs/figures.md."""
 
 from __future__ import annotations
 
 import argparse
 
-from . import dedup, stream, words
+from . import clean, dedup, figures, read, scale, stream, tokenizer, words
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benches.peers", description=__doc__)
-    parser.add_argument("what", nargs="*", metavar="dedup|stream|words", help="which runs; all by default")
+    parser.add_argument(
+        "what",
+        nargs="*",
+        metavar="clean|dedup|read|scale|stream|tokenizer|words",
+        help="which runs; all by default",
+    )
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
     parser.add_argument(
         "--stream-rows", type=int, default=50_000, help="rows for stream (default: %(default)s)"
     )
-    parser.add_argument("--mb", type=float, default=20.0, help="megabytes for words (default: %(default)s)")
+    parser.add_argument(
+        "--mb", type=float, default=20.0, help="megabytes for words and clean (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--scale-rows",
+        type=lambda text: [int(part) for part in text.split(",")],
+        default=[100_000, 1_000_000],
+        help="sizes for scale, comma between them; 10000000 takes 10 GB of disk (default: 100000,1000000)",
+    )
+    parser.add_argument(
+        "--tokenizer-mb", type=float, default=20.0, help="megabytes for tokenizer (default: %(default)s)"
+    )
+    parser.add_argument("--no-figures", action="store_true", help="leave docs/figures.md as it is")
     chosen = parser.parse_args()
     runs = {
+        "clean": lambda: clean.run(chosen.mb),
         "dedup": lambda: dedup.run(chosen.rows),
+        "read": lambda: read.run(chosen.rows),
+        "scale": lambda: scale.run(chosen.scale_rows),
         "stream": lambda: stream.run(chosen.stream_rows),
+        "tokenizer": lambda: tokenizer.run(chosen.tokenizer_mb),
         "words": lambda: words.run(chosen.mb),
     }
     unknown = set(chosen.what) - set(runs)
     if unknown:
         parser.error(f"no run is called {', '.join(sorted(unknown))}")
     for name in chosen.what or runs:
-        print(runs[name](), flush=True)
-        print()
+        report = runs[name]()
+        print(report, end="\n\n", flush=True)
+        if not chosen.no_figures:
+            figures.save(name, report)
 
 
 if __name__ == "__main__":

@@ -10,23 +10,35 @@ __all__ = [
     "Int8Encoding",
     "Int8Matrix",
     "Int8Model",
+    "RowBatches",
     "Segmenter",
     "Stream",
+    "assemble_tokenizer",
     "build_tokenizer_from_files",
     "build_tokenizer_from_texts",
     "build_tokenizer_from_words",
     "clean_files",
     "clean_table",
     "clean_text",
+    "compared_columns",
     "count_words",
     "count_words_files",
     "deduplicate_files",
     "default_options",
+    "describe_files",
+    "describe_table",
+    "encode_columns",
+    "encode_files",
     "find_duplicates",
     "infer_kernels",
+    "load_index",
+    "merge_word_count_files",
     "merge_word_counts",
     "read_files",
+    "read_word_counts",
+    "save_index",
     "split_files",
+    "tokenizer_pattern",
     "version",
 ]
 
@@ -67,6 +79,25 @@ def deduplicate_files(
     *,
     removed: _Path | None = None,
     against: Sequence[_Path] = ...,
+    index: _Path | None = None,
+    grown: _Path | None = None,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def compared_columns(table: Any) -> list[str]: ...
+def save_index(table: Any, columns: Sequence[str], path: _Path) -> int: ...
+def load_index(path: _Path) -> tuple[list[str], pa.Table]: ...
+def describe_table(
+    data: Any,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def describe_files(
+    inputs: Sequence[_Path],
+    options: str,
+    *,
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
@@ -114,12 +145,29 @@ def count_words(
 def count_words_files(
     inputs: Sequence[_Path],
     out: _Path,
+    parts: _Path,
     options: str,
     *,
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
+def merge_word_count_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    parts: _Path,
+    memory_mb: int,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
 def merge_word_counts(tables: Sequence[Any]) -> pa.Table: ...
+def read_word_counts(path: _Path) -> pa.Table | None: ...
+
+@final
+class RowBatches:
+    def __new__(cls, paths: Sequence[_Path]) -> RowBatches: ...
+    def __iter__(self) -> RowBatches: ...
+    def __next__(self) -> pa.RecordBatch: ...
 
 @final
 class Segmenter:
@@ -135,6 +183,24 @@ def build_tokenizer_from_words(
 def build_tokenizer_from_files(
     inputs: Sequence[_Path], options: str, *, threads: int | None = None, progress: _Progress = None
 ) -> tuple[str, str]: ...
+def assemble_tokenizer(learned: str, added_tokens: Sequence[str]) -> tuple[str, str]: ...
+def tokenizer_pattern() -> str: ...
+def encode_columns(
+    columns: Sequence[Any],
+    tokenizer: _Path,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> tuple[list[Any], str]: ...
+def encode_files(
+    inputs: Sequence[_Path],
+    tokenizer: _Path,
+    out: _Path,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
 def infer_kernels() -> list[str]: ...
 
 @final

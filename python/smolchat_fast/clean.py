@@ -41,6 +41,10 @@ class CleanOptions:
     """Keep one of a mark that is repeated."""
     spaces: bool = True
     """Remove spaces between Chinese characters, at the ends of lines and around the text."""
+    simplified: bool = False
+    """Write traditional characters in their simplified form (OpenCC, t2s)."""
+    personal: bool = False
+    """Mask mobile numbers, identity numbers and e-mail addresses."""
     empty: bool = True
     """Drop rows with nothing in a cleaned column."""
     broken: bool = True

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,20 +37,37 @@ COMMANDS: dict[str, Command] = {
     "run": Command(
         "pipeline", "run_recipe", "the same with your own data: every stage of a recipe", "start here"
     ),
+    "doctor": Command(
+        "doctor", "diagnose", "what a recipe needs: parameters, memory, disk, time", "start here"
+    ),
     "sources": Command("sources", "read_files", "raw files of any format and encoding to rows", "data"),
+    "sources list": Command("sources.sets", "list_sets", "public data sets that have a reader", "data"),
+    "sources show": Command("sources.sets", "show_set", "format, rule, licence and size of one", "data"),
+    "sources read": Command(
+        "sources.reading", "read_set_files", "its raw files to the rows of its rule", "data"
+    ),
+    "sources fetch": Command("sources.fetching", "fetch_set", "download it; goes on after a break", "data"),
     "clean": Command("clean", "clean_files", "clean rows by named rules, say what changed", "data"),
     "dedup": Command(
         "dedup", "deduplicate_files", "drop exact and near duplicates, name the kept row", "data"
     ),
     "count": Command("words", "count_words_files", "count words as jieba does", "data"),
+    "count merge": Command("words", "merge_files", "add up the counts of several parts of a corpus", "data"),
     "tokenizer": Command("tokenizer", "build_tokenizer_files", "build a lossless tokenizer", "data"),
+    "tokenizer report": Command("tokenizer", "compare_files", "try tokenizers side by side", "data"),
+    "tokenizer export": Command(
+        "tokenizer", "export_files", "a tokenizer as other programs read it: sentencepiece, GGUF", "data"
+    ),
+    "encode": Command("tokenizer", "encode_files", "rows to token ids, once for many epochs", "data"),
     "split": Command("split", "split_files", "part rows into training and validation rows", "data"),
+    "stats": Command("stats", "stats_files", "rows, lengths, duplicates, share of Chinese", "data"),
     "pretrain": Command("train", "pretrain_files", "train from scratch, text to text", "training"),
     "sft": Command("train", "sft_files", "fine-tune a model on instructions", "training"),
     "reject": Command("preference", "reject_files", "let a model write the rejected answers", "training"),
     "dpo": Command("preference", "dpo_files", "prefer the chosen answers (full or LoRA)", "training"),
     "merge": Command("preference", "merge_files", "merge a LoRA adapter, and prove the merge", "training"),
     "evaluate": Command("evaluate", "evaluate_files", "loss, exact match, BLEU-4: one card", "use"),
+    "plot": Command("train.curves", "plot_files", "curves of training runs, side by side", "use"),
     "chat": Command("serve", "chat", "talk to a model in the terminal", "use"),
     "serve": Command("serve", "serve", "talk to a model over HTTP and in a web page", "use"),
 }
@@ -64,25 +82,29 @@ def overview() -> str:
         "  Then:   smolchat-fast chat runs/demo/model",
         "  Yours:  smolchat-fast run recipes/0.2b.toml --out runs/mine --data.pretrain 'my/*.jsonl'",
     ]
+    width = max(map(len, COMMANDS))
     for group in dict.fromkeys(command.group for command in COMMANDS.values()):
         lines += ["", f"{group}:"]
-        lines += [f"  {name:<10} {c.help}" for name, c in COMMANDS.items() if c.group == group]
+        lines += [f"  {name:<{width}} {c.help}" for name, c in COMMANDS.items() if c.group == group]
     return "\n".join([*lines, "", f"`{PROG} COMMAND --help` tells the options of a command."])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 2 bad input, 130 stopped by Ctrl+C."""
+    """Run a command and exit: 0 done or saved on request, 2 bad input, 130 stopped by Ctrl+C."""
     raise SystemExit(_run(list(sys.argv[1:] if argv is None else argv)))
 
 
 def _run(arguments: list[str]) -> int:
     name, *rest = arguments or ["--help"]
+    if rest and f"{name} {rest[0]}" in COMMANDS:
+        # A file of that name is meant by `./list`.
+        name, rest = f"{name} {rest[0]}", rest[1:]
     try:
         if name in {"-h", "--help", "help"}:
             print(overview())
         elif name in {"-V", "--version"}:
             print(f"{PROG} {__version__}")
-        elif (report := parse(name, rest)()) is not None:
+        elif (report := parse(name, rest)()) is not None and is_main_process():
             print(report)
         sys.stdout.flush()
     except BrokenPipeError:
@@ -90,13 +112,17 @@ def _run(arguments: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except USER_ERRORS as error:
-        print(f"error: {_told(error)}", file=sys.stderr)
+        if is_main_process():
+            print(f"error: {_told(error)}", file=sys.stderr)
         return 2
     except StoppedError as stopped:
-        print(f"\n{stopped}", file=sys.stderr)
-        return 130
-    except KeyboardInterrupt:
-        print("\nstopped; nothing is half-written, the same command goes on", file=sys.stderr)
+        # It did what was asked of it, and nothing is lost: no failure to a job scheduler.
+        if is_main_process():
+            print(f"\n{stopped}\n  {shlex.join([PROG, *arguments])}", file=sys.stderr)
+        return 0
+    except KeyboardInterrupt as interrupt:
+        told = str(interrupt) or "stopped; nothing is half-written, the same command goes on"
+        print(f"\n{told}", file=sys.stderr)
         return 130
     return 0
 
@@ -117,7 +143,7 @@ def parse(name: str, arguments: Sequence[str]) -> Callable[[], Any]:
     def call() -> Any:
         if "progress" not in accepted:
             return function(**chosen)
-        with progress.shown(name, quiet=quiet) as shown:
+        with progress.shown(name, quiet=quiet or not is_main_process()) as shown:
             return function(**chosen, progress=shown)
 
     return call
@@ -167,6 +193,11 @@ def _flags(function: Callable[..., Any], defaults: Mapping[str, Any]) -> Callabl
     chosen.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     chosen.__annotations__ = {p.name: p.annotation for p in parameters}
     return chosen
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that talks, if a launcher like torchrun started several."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _tyro() -> Any:

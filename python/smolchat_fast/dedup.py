@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -43,6 +43,13 @@ class DedupOptions:
     """Rows whose numbers differ are never duplicates."""
     columns: tuple[str, ...] = ()
     """Columns that are compared together; none: prompt and response, or text."""
+    keep: Literal["first", "longest"] = "first"
+    """Which row of those that are alike stays."""
+    against_columns: tuple[str, ...] = ()
+    """Columns of `against`; none: those that are compared."""
+    contained: float = 0.0
+    """Rows that hold this share of the n-grams of a row of `against` go too, however much longer they are;
+    0: only whole rows are compared."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +60,8 @@ class Groups:
     """Row numbers [K], ascending, counted from 0."""
     removed: pa.Table
     """The N - K others, ascending: `row`, the first kept row it is a duplicate of (`kept_row`), the
-    `similarity` of the two, and `in_against`: true if `kept_row` counts the rows of `against`."""
+    `similarity` of the two, and `in_against`: true if `kept_row` counts the rows of `against`. Of a row
+    that goes because it contains one of `against`, `similarity` is the share that it contains."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +85,9 @@ class DedupReport:
     similar_rows: int
     """Removed rows that were only similar to a kept row."""
     against_rows: int
-    """Those of both whose kept row is one of `against`."""
+    """Those of both whose kept row is one of `against` or of the index."""
+    index_rows: int = 0
+    """Rows of the index that was written."""
 
     @property
     def rows_out(self) -> int:
@@ -146,7 +156,7 @@ def deduplicate(
     >>> parted.removed.to_pylist()
     [{'text': '你好呀', 'row': 2, 'kept_row': 0, 'similarity': 1.0, 'in_against': False}]
     """
-    table = as_table(data)
+    table = _takeable(as_table(data))
     for name in REASONS:
         if name in table.column_names:
             raise ValueError(f"data has a column {name!r}, which the removed rows get too; rename it")
@@ -164,6 +174,8 @@ def deduplicate_files(
     *,
     removed: Path | None = None,
     against: tuple[Path, ...] = (),
+    index: Path | None = None,
+    grown: Path | None = None,
     threads: int | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -182,25 +194,32 @@ def deduplicate_files(
             inputs) and the similarity; not written by default.
         against: Row files, for example of evaluation questions: rows that are duplicates of one of
             their rows go too.
+        index: Index of rows that earlier runs kept, made with `grown`: duplicates of them go too.
+        grown: File for the index of those rows and of the rows that stay now; the next run reads it.
         threads: Worker threads; all cores by default. The result does not depend on it.
         overwrite: Replace an output that was made otherwise.
         progress: Called with (phase, rows done, rows in all).
     Returns:
         Rows read, kept and removed.
     Raises:
-        DataError: a file is damaged, lacks a column, or has a null in it; names file and row.
+        DataError: a file or the index is damaged, lacks a column, or has a null in it; names file and row.
         ValueError: an option is out of range.
         StageError: `out` exists and was made otherwise.
     """
 
+    also = [path for path in (removed, grown) if path]
+
     def work(partial: list[Path]) -> dict[str, int]:
+        outputs = dict(zip(also, partial[1:], strict=True))
         return json.loads(
             _core.deduplicate_files(
                 list(inputs),
                 partial[0],
                 json.dumps(asdict(options)),
-                removed=partial[1] if removed else None,
+                removed=outputs[removed] if removed else None,
                 against=list(against),
+                index=index,
+                grown=outputs[grown] if grown else None,
                 threads=threads,
                 progress=progress,
             )
@@ -210,12 +229,107 @@ def deduplicate_files(
         "dedup",
         out,
         work,
-        inputs=[*inputs, *against],
-        options=to_json(options) | {"against": [path.name for path in against], "removed": bool(removed)},
-        also=[removed] if removed else [],
+        inputs=[*inputs, *against, *([index] if index else [])],
+        options=to_json(options)
+        | {
+            "against": [path.name for path in against],
+            "index": index.name if index else None,
+            "removed": bool(removed),
+            "grown": bool(grown),
+        },
+        also=also,
         overwrite=overwrite,
     )
     return DedupReport(**finished.report)
+
+
+class Index:
+    """Rows that were kept so far: what comes later is checked against all of them.
+
+    >>> index = Index(DedupOptions(columns=("text",)))
+    >>> index.add(["今天天气很好。", "明天会下雨。"]).kept.num_rows
+    2
+    >>> index.add(["今天天气很好！", "后天是晴天。"]).kept["text"].to_pylist()
+    ['后天是晴天。']
+    >>> len(index)
+    3
+    """
+
+    def __init__(self, options: DedupOptions = DedupOptions()) -> None:
+        """Holds no row yet; the columns of the first rows that come are those of the index."""
+        self.options = options
+        self.rows: pa.Table | None = None
+        """The compared columns of the kept rows."""
+
+    def __len__(self) -> int:
+        return self.rows.num_rows if self.rows is not None else 0
+
+    def check(
+        self, data: Any, *, threads: int | None = None, progress: Progress | None = None
+    ) -> Deduplicated:
+        """Part rows into those that are new and those that repeat a row of the index or an earlier one.
+
+        Args:
+            data: As for `deduplicate`.
+            threads: Worker threads; all cores by default.
+            progress: Called with (phase, rows done, rows in all).
+        Returns:
+            Both parts; `in_against` is true where `kept_row` counts the rows of the index.
+        Raises:
+            DataError, ValueError: as `deduplicate`.
+        """
+        return deduplicate(data, self.options, against=self.rows, threads=threads, progress=progress)
+
+    def add(self, data: Any, *, threads: int | None = None, progress: Progress | None = None) -> Deduplicated:
+        """The same, and the new rows become part of the index."""
+        table = as_table(data)
+        parted = self.check(table, threads=threads, progress=progress)
+        names = self.options.columns or (
+            tuple(self.rows.column_names) if self.rows is not None else _core.compared_columns(table)
+        )
+        new = _as_strings(parted.kept.select(list(names)))
+        self.rows = new if self.rows is None else pa.concat_tables([self.rows, new])
+        return parted
+
+    def save(self, path: Path) -> None:
+        """Write the index; `deduplicate_files(index=path)` reads it too.
+
+        Raises:
+            ValueError: it holds no rows.
+            OSError: for example a full disk; nothing is left behind then.
+        """
+        if self.rows is None:
+            raise ValueError("the index holds no rows; add some before saving it")
+        _core.save_index(self.rows, self.rows.column_names, path)
+
+    @classmethod
+    def load(cls, path: Path, options: DedupOptions = DedupOptions()) -> Index:
+        """Read an index that `save` or `deduplicate_files(grown=path)` wrote.
+
+        Args:
+            path: The file.
+            options: How rows are compared; any but other columns.
+        Raises:
+            DataError: this is no index, or a damaged one.
+            ValueError: it holds other columns than the options name.
+        """
+        columns, rows = _core.load_index(path)
+        if options.columns and list(options.columns) != columns:
+            raise ValueError(f"option columns = {options.columns}: {path} holds {', '.join(columns)}")
+        index = cls(replace(options, columns=tuple(columns)))
+        index.rows = _as_strings(rows)
+        return index
+
+
+def _takeable(table: pa.Table) -> pa.Table:
+    """The same with plain text columns in place of views, as polars has them: pyarrow cannot choose rows of these."""
+    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    fields = [field.with_type(plain.get(field.type, field.type)) for field in table.schema]
+    return table.cast(pa.schema(fields, table.schema.metadata))
+
+
+def _as_strings(table: pa.Table) -> pa.Table:
+    return table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
 
 
 def as_table(data: Any) -> pa.Table:

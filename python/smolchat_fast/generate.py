@@ -14,6 +14,7 @@ from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel, Pre
 from transformers.modeling_outputs import BaseModelOutput
 
 from smolchat_fast.encode import batches_by_length, encode, pad_sources
+from smolchat_fast.model import CACHE
 from smolchat_fast.progress import Progress, ignore
 
 
@@ -40,6 +41,8 @@ def generate_answers(
     Returns:
         N answers without special tokens.
     """
+    if not prompts:
+        return []
     sources = encode(tokenizer, prompts, max_source)
     answers: list[list[int]] = [[]] * len(sources)
     done, training = 0, model.training
@@ -86,8 +89,8 @@ def greedy_tokens(
             decoder_input_ids=last,
             encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
             attention_mask=attention_mask,
-            cache=cache,
             use_cache=True,
+            **{CACHE: cache},
         ).logits[:, -1]  # [B, V]
         last = logits.argmax(-1, keepdim=True).masked_fill(finished[:, None], config.pad_token_id)
         found[open_rows, step] = last[:, 0]

@@ -6,11 +6,11 @@ A saved folder opens with plain `AutoModelForSeq2SeqLM.from_pretrained` and
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,14 @@ from smolchat_fast.model_options import ModelOptions
 
 PAD, EOS, BOS = 0, 1, 3
 """Ids of `[PAD]`, which also starts an answer, of `[EOS]`, and of `[BOS]`, which a T5 has no use for."""
+
+CACHE = (
+    "cache"
+    if "cache" in inspect.signature(T5ForConditionalGeneration.forward).parameters
+    else "past_key_values"
+)
+"""What `forward` calls the keys and values of earlier tokens: transformers 5.24 renamed it, and a model
+passes over an argument that it does not know."""
 
 MAX_NEW_TOKENS = 256
 """Length at which plain `generate` stops; transformers would stop at 20."""
@@ -165,81 +173,3 @@ def set_dropout(model: T5ForConditionalGeneration, dropout: float) -> None:
 def count_parameters(model: nn.Module, *, trainable: bool = False) -> int:
     """Parameters of a model, each counted once, also if two layers share it."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trainable)
-
-
-@dataclass(frozen=True)
-class MemoryEstimate:
-    """Memory of training by part, in MiB."""
-
-    weights_mb: float
-    gradients_mb: float
-    optimizer_mb: float
-    activations_mb: float
-
-    @property
-    def total_mb(self) -> float:
-        """Sum of the parts; the Python process and its libraries are not in it."""
-        return self.weights_mb + self.gradients_mb + self.optimizer_mb + self.activations_mb
-
-    def __str__(self) -> str:
-        parts = [
-            f"weights {self.weights_mb:,.0f}",
-            f"gradients {self.gradients_mb:,.0f}",
-            f"optimizer {self.optimizer_mb:,.0f}",
-            f"activations {self.activations_mb:,.0f}",
-        ]
-        return f"{self.total_mb:,.0f} MB ({', '.join(parts)})"
-
-
-STATE_FLOATS = {"adamw": 2.0, "muon": 1.0, "adafactor": 0.01}
-"""float32 numbers an optimizer keeps for each trained parameter; Muon's embeddings are added."""
-
-
-def estimate_memory(
-    model: T5ForConditionalGeneration,
-    optimizer: str,
-    *,
-    source_tokens: int,
-    target_tokens: int,
-    longest: int,
-    half_precision: bool = False,
-    gradient_checkpointing: bool = False,
-) -> MemoryEstimate:
-    """What training a model takes, counted from its shape before anything is run.
-
-    Args:
-        model: The model, also on the meta device; frozen parameters need no gradient and no state.
-        optimizer: "adamw", "muon" or "adafactor".
-        source_tokens: Source tokens of a batch, with padding.
-        target_tokens: Target tokens of a batch, with padding.
-        longest: Longest source or target, which attention squares.
-        half_precision: bf16 or fp16 activations; weights, gradients and states stay float32.
-        gradient_checkpointing: Keep only the input of each layer.
-    """
-    config, decoder_layers = model.config, len(model.decoder.block)
-    trained = count_parameters(model, trainable=True)
-    states = STATE_FLOATS[optimizer] * trained
-    if optimizer == "muon" and model.shared.weight.requires_grad:
-        states += model.shared.weight.numel()
-
-    def layer(tokens: int, attentions: int) -> float:
-        projections = attentions * (5 * config.d_model + 2 * config.num_heads * longest)
-        feed_forward = (4 if config.is_gated_act else 2) * config.d_ff + 2 * config.d_model
-        # A norm keeps its input and its scaled input, the residual sum is one more.
-        return tokens * (projections + feed_forward + 3 * (attentions + 1) * config.d_model)
-
-    encoder, decoder = layer(source_tokens, 1), layer(target_tokens, 2)
-    if gradient_checkpointing:
-        kept = config.d_model * (config.num_layers * source_tokens + decoder_layers * target_tokens)
-        hidden = kept + max(encoder, decoder)
-    else:
-        hidden = config.num_layers * encoder + decoder_layers * decoder
-    # Logits, their float32 log-probabilities and the gradient of both.
-    logits = 3 * target_tokens * config.vocab_size * 4
-    mb = 1 << 20
-    return MemoryEstimate(
-        weights_mb=4 * count_parameters(model) / mb,
-        gradients_mb=4 * trained / mb,
-        optimizer_mb=4 * states / mb,
-        activations_mb=((2 if half_precision else 4) * hidden + logits) / mb,
-    )

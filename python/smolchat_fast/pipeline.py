@@ -6,7 +6,7 @@ OUT/data/SET/        rows, clean, unique, train, valid (SET: pretrain, sft, pref
 OUT/words.parquet    OUT/tokenizer/
 OUT/pretrain/  OUT/sft/  OUT/rejected.parquet  OUT/dpo/  OUT/model/
 OUT/cards/           one card before and one after DPO
-OUT/report.json      what each stage told
+OUT/report.json      what each stage told, and the hash of what it made
 ```
 """
 
@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from smolchat_fast import clean, dedup, evaluate, preference, sources, split, tokenizer, train, words
-from smolchat_fast.errors import StageError
-from smolchat_fast.progress import Progress, ignore
+from smolchat_fast.errors import StageError, StoppedError
+from smolchat_fast.progress import Progress, ignore, note
 from smolchat_fast.recipe import Recipe
 from smolchat_fast.sources import demo as demo_corpus
 from smolchat_fast.stage import read_manifest, run_stage
@@ -42,6 +42,8 @@ class Done:
     peak_mb: float
     skipped: bool
     """True if an earlier run had done it."""
+    sha256: str
+    """Hash of what it made, as `stage.file_hash` computes it; empty if an older version made it."""
 
 
 @dataclass
@@ -102,7 +104,11 @@ def run_recipe(
         "evaluate": run.evaluate,
     }
     for part, make in parts.items():
-        make()
+        try:
+            make()
+        except StoppedError as stopped:
+            # The stage is saved, but the run has not made what it was asked for.
+            raise KeyboardInterrupt(str(stopped)) from stopped
         if part == until:
             break
     run.save_report()
@@ -268,7 +274,13 @@ class _Run:
     def save_report(self) -> None:
         """Write what each stage told to `report.json`."""
         stages = [
-            {"stage": d.name, "seconds": d.seconds, "peak_mb": d.peak_mb, "report": _plain(d.report)}
+            {
+                "stage": d.name,
+                "seconds": d.seconds,
+                "peak_mb": d.peak_mb,
+                "sha256": d.sha256,
+                "report": _plain(d.report),
+            }
             for d in self.report.stages
         ]
         text = json.dumps({"stages": stages}, ensure_ascii=False, indent=2, default=str)
@@ -280,10 +292,9 @@ class _Run:
     def _call(
         self, function: Callable[..., Any], inputs: Sequence[Path], out: Path, options: Any, **more: Any
     ) -> Any:
-        return function(inputs, out, options, **more, **self.common, progress=self._stage_progress)
-
-    def _stage_progress(self, phase: str, done: int, total: int) -> None:
-        self.progress(f"{self._stage} {phase}" if phase != self._stage else phase, done, total)
+        return function(
+            inputs, out, options, **more, **self.common, progress=_StageProgress(self._stage, self.progress)
+        )
 
     def _do(self, name: str, out: Path, stage: Callable[[], Any]) -> None:
         """Run one stage, keep what it returns, and tell."""
@@ -294,10 +305,25 @@ class _Run:
         if manifest is None:
             raise StageError(f"{out} was not finished by the stage {name}")
         skipped = manifest == before
-        done = Done(name, report, manifest["seconds"], manifest["peak_mb"], skipped)
+        sha256 = next((made["sha256"] for made in manifest.get("outputs", ())), "")
+        done = Done(name, report, manifest["seconds"], manifest["peak_mb"], skipped, sha256)
         self.report.stages.append(done)
         told = f"{done.seconds:.1f} s" if not skipped else "done before"
-        self.tell(f"{name:<19} {first_line(report)}   ({told})")
+        self.tell(f"{name:<19} {first_line(report)}   ({told}, sha256 {sha256[:12]})")
+
+
+@dataclass(frozen=True)
+class _StageProgress:
+    """The progress of a run, with the name of the stage under way."""
+
+    stage: str
+    progress: Progress
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        self.progress(f"{self.stage} {phase}" if phase != self.stage else phase, done, total)
+
+    def note(self, facts: Mapping[str, str], texts: Sequence[str] = ()) -> None:
+        note(self.progress, facts, texts)
 
 
 def first_line(report: Any) -> str:

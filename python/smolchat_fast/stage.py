@@ -1,7 +1,7 @@
 """Whole or absent, and never twice: how every stage, data and training alike, writes its output.
 
 A stage writes to `NAME.partial` and renames at the end. Beside a file stands `NAME.manifest.json`, in
-a folder `manifest.json`: inputs with hashes, options, counts, version. A second run with the same
+a folder `manifest.json`: inputs and outputs with hashes, options, counts, version. A second run with the same
 inputs and options reads the report back instead of working again; with others it refuses to
 overwrite.
 """
@@ -24,6 +24,8 @@ from smolchat_fast import _core
 from smolchat_fast.errors import StageError
 
 PARTIAL = ".partial"
+NOT_OUTPUT = ("manifest.json", "begun.json")
+"""Files of a folder that say how it was made."""
 
 Report = dict[str, Any]
 """What a stage tells of its work, as JSON types: counts, reasons, measures."""
@@ -68,12 +70,13 @@ def run_stage(
         resumable: Keep the partial output of an interrupted run, a folder, for `work` to go on with.
         result: File of that folder that becomes `out`, if `out` is a file; the rest of it goes.
     Raises:
-        StageError: `out` is there and was made from other inputs or options, or by something else.
+        StageError: `out` is there and was made from other inputs or options, or by something else; or a
+            resumable stage was begun with others.
         FileNotFoundError: an input is missing.
     """
     wanted = _fingerprint(name, inputs, options)
     made = read_manifest(out)
-    if made is not None and not overwrite:
+    if made is not None and not (overwrite and differences(made, wanted)):
         _refuse_if_different(out, made, wanted)
         return Finished(made["report"], True, made["seconds"], made["peak_mb"])
     if made is None and out.exists() and not overwrite:
@@ -84,7 +87,7 @@ def run_stage(
     finals = [out, *also]
     partials = [path.with_name(path.name + PARTIAL) for path in finals]
     if resumable:
-        _forget_if_different(partials[0], wanted)
+        _take_up(partials[0], wanted, overwrite=overwrite)
     else:
         _remove(*partials)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -96,12 +99,18 @@ def run_stage(
             _remove(*partials)
         raise
     report = json.loads(json.dumps(report))
+    made_now = [partials[0] / result, *partials[1:]] if result else partials
     manifest = wanted | {
+        # The hash of what was made: who runs the same recipe on the same inputs can compare.
+        "outputs": [
+            {"name": final.name, "sha256": file_hash(path)}
+            for final, path in zip(finals, made_now, strict=True)
+            if path.exists()
+        ],
         "report": report,
         "seconds": round(time.monotonic() - began, 3),
         "peak_mb": round(peak_mb(), 1),
     }
-    made_now = [partials[0] / result, *partials[1:]] if result else partials
     _publish(finals, made_now, manifest)
     if result:
         _remove(partials[0])
@@ -141,10 +150,10 @@ def to_json(options: Any) -> Any:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder without its manifest."""
+    """SHA-256 of a file, or of the names and contents of a folder without what says how it was made."""
     digest = hashlib.sha256()
     if path.is_dir():
-        for child in sorted(p for p in path.rglob("*") if p.is_file() and p.name != "manifest.json"):
+        for child in sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NOT_OUTPUT):
             digest.update(f"{child.relative_to(path).as_posix()}\0{file_hash(child)}\0".encode())
         return digest.hexdigest()
     with path.open("rb") as file:
@@ -196,18 +205,26 @@ def _flat(options: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _forget_if_different(partial: Path, wanted: dict[str, Any]) -> None:
-    """Go on with a partial folder only if it was begun with the same inputs and options."""
+def _take_up(partial: Path, wanted: dict[str, Any], *, overwrite: bool) -> None:
+    """Go on with a partial folder that was begun with the same inputs and options.
+
+    Hours of work may be in one that was begun otherwise, so only `overwrite` removes it.
+    """
     begun = partial / "begun.json"
     if partial.exists():
         try:
-            same = json.loads(begun.read_text("utf-8")) == wanted
+            changes = differences(json.loads(begun.read_text("utf-8")), wanted)
         except (FileNotFoundError, json.JSONDecodeError):
-            same = False
-        if not same:
+            changes = ["what it was begun with"]
+        if changes and begun.exists() and not overwrite:
+            raise StageError(
+                f"{partial} was begun with other options or inputs: {'; '.join(changes)}. Use those to go on, "
+                "--overwrite to begin anew, or another --out."
+            )
+        if changes:
             _remove(partial)
     partial.mkdir(parents=True, exist_ok=True)
-    begun.write_text(json.dumps(wanted, ensure_ascii=False), "utf-8")
+    _write_synced(begun, json.dumps(wanted, ensure_ascii=False))
 
 
 def _publish(finals: Sequence[Path], partials: Sequence[Path], manifest: Mapping[str, Any]) -> None:

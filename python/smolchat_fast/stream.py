@@ -41,6 +41,8 @@ class StreamOptions:
     bucket_batches: int = 1_280
     """Batches, about, whose rows are encoded together and sorted by length: with four times as many, half
     as much is padded and the first batch comes four times later."""
+    weights: tuple[float, ...] = ()
+    """Passes over each input file in an epoch, for example 2 and 0.5; one over all files if empty."""
     source_column: str = "prompt"
     """Column of the source text."""
     target_column: str = "response"
@@ -70,6 +72,9 @@ class Stream:
     order of examples does not depend on the number of ranks. The sequence goes on over the ends of
     epochs; where a finite one ends within a round, the ranks that would get nothing get a batch of one
     row whose labels are all -100. Each rank reads and encodes all rows.
+
+    With `weights` the files are mixed: a file of weight 2 is passed twice in an epoch; of one of weight 0.5
+    each epoch has half, and the next epoch the other half. Each row comes exactly once a pass.
 
     Memory: the text of `shuffle_rows` rows and the ids of two times `bucket_batches` batches.
 
@@ -115,7 +120,7 @@ class Stream:
 
     @property
     def rows(self) -> int:
-        """Rows of an epoch, over all ranks."""
+        """Rows of an epoch, over all ranks; with weights, of the first one."""
         return self._core.rows
 
     def __iter__(self) -> Iterator[Batch]:
@@ -136,8 +141,8 @@ class Stream:
         """The place after the last batch handed out, small and of JSON types; the same on every rank.
 
         Returns:
-            `at` (epoch, window, chunk), `batch` within it, `batches` handed out over all ranks, and
-            `made_from`: what must be the same for the state to mean the same batches.
+            `position`: rows handed out so far, over all ranks and epochs; and `made_from`: what must be the
+            same for the position to mean the same batches.
         """
         return json.loads(self._core.state())
 

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ class WordOptions:
     """File with further words, lines `word [frequency] [tag]`, as jieba's `load_userdict` reads it."""
     columns: tuple[str, ...] = ()
     """Columns of a table that are counted; none: every text column but `source`."""
+    memory_mb: int = 2_048
+    """Memory for distinct words, in MiB; when it is full they go to disk and are summed at the end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +52,18 @@ class WordReport:
     def __str__(self) -> str:
         size = f"{self.rows:,} rows, {self.bytes:,} bytes"
         return f"{size}: {self.words:,} words, {self.distinct_words:,} distinct"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MergeReport:
+    """What a merge of counts did."""
+
+    tables: int
+    words: int
+    distinct_words: int
+
+    def __str__(self) -> str:
+        return f"{self.tables:,} tables: {self.words:,} words, {self.distinct_words:,} distinct"
 
 
 def count_words(
@@ -120,11 +135,13 @@ def count_words_files(
 ) -> WordReport:
     """Count the words of row files into one table, by count descending.
 
-    Memory: some batches of rows and each distinct word once.
+    A count that was stopped goes on after the last file that is safe on disk; such a place is kept after
+    each 512 MiB of text. Memory: `memory_mb` for distinct words, whatever the corpus, and some batches.
 
     Args:
         inputs: Row files with the same columns.
-        out: Parquet file `word: string, count: int64`.
+        out: Parquet file `word: string, count: int64`; TSV with a header line if it is called so, where
+            tab, line feed, carriage return and backslash are written `\\t`, `\\n`, `\\r`, `\\\\`.
         options: How words are counted.
         threads: Worker threads; all cores by default.
         overwrite: Replace an output that was made otherwise.
@@ -136,16 +153,90 @@ def count_words_files(
         StageError: `out` exists and was made otherwise.
     """
 
+    result = f"counts{_suffix(out)}"
+
     def work(partial: list[Path]) -> dict[str, int]:
-        report = _core.count_words_files(
-            list(inputs), partial[0], _options_json(options), threads=threads, progress=progress
-        )
+        parts = partial[0] / "parts"
+        try:
+            report = _core.count_words_files(
+                list(inputs),
+                partial[0] / result,
+                parts,
+                _options_json(options),
+                threads=threads,
+                progress=progress,
+            )
+        except BaseException:
+            if not (parts / "done.json").exists():  # there is nothing to go on from
+                shutil.rmtree(partial[0], ignore_errors=True)
+            raise
         counted: dict[str, int] = json.loads(report)
         return counted
 
     read = [*inputs, *([options.user_dict] if options.user_dict else [])]
-    finished = run_stage("words", out, work, inputs=read, options=options, overwrite=overwrite)
+    finished = run_stage(
+        "words",
+        out,
+        work,
+        inputs=read,
+        options=options,
+        overwrite=overwrite,
+        resumable=True,
+        result=result,
+    )
     return WordReport(**finished.report)
+
+
+def merge_files(
+    inputs: Sequence[Path],
+    out: Path,
+    *,
+    memory_mb: int = 2_048,
+    threads: int | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> MergeReport:
+    """Add up counts of several parts of a corpus, for example of several machines.
+
+    Args:
+        inputs: Tables `word, count` of the command `count`, Parquet or TSV.
+        out: The counts of the whole, Parquet or TSV, by count descending.
+        memory_mb: Memory for distinct words, in MiB; when it is full they go to disk.
+        threads: Worker threads; all cores by default.
+        overwrite: Replace an output that was made otherwise.
+        progress: Called with (phase, rows done, rows in all).
+    Returns:
+        Tables and words.
+    Raises:
+        DataError: a file is no such table, or a count is null or negative; names file and row.
+        StageError: `out` exists and was made otherwise.
+    """
+    result = f"counts{_suffix(out)}"
+
+    def work(partial: list[Path]) -> dict[str, int]:
+        partial[0].mkdir(parents=True, exist_ok=True)
+        parts = partial[0] / "parts"
+        report = _core.merge_word_count_files(
+            list(inputs), partial[0] / result, parts, memory_mb, threads=threads, progress=progress
+        )
+        merged: dict[str, int] = json.loads(report)
+        return merged
+
+    finished = run_stage("count merge", out, work, inputs=inputs, overwrite=overwrite, result=result)
+    return MergeReport(**finished.report)
+
+
+def read_counts(path: Path) -> pa.Table | None:
+    """The table `word, count` of a file, Parquet or TSV; None if it holds something else.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    return _core.read_word_counts(path)
+
+
+def _suffix(out: Path) -> str:
+    return ".tsv" if out.suffix.lower() == ".tsv" else ".parquet"
 
 
 def text_columns(data: Any, names: Sequence[str] = ()) -> list[pa.ChunkedArray[Any]]:
@@ -160,23 +251,32 @@ def text_columns(data: Any, names: Sequence[str] = ()) -> list[pa.ChunkedArray[A
     """
     if isinstance(data, (list, tuple)):
         return [pa.chunked_array([pa.array(data, pa.string())])]
-    table = _as_table(data)
+    table = as_table(data)
     if table is None:
         return [pa.chunked_array([data] if isinstance(data, pa.Array) else data)]
+    return [table.column(name) for name in text_names(table, names)]
+
+
+def text_names(table: pa.Table, names: Sequence[str] = ()) -> list[str]:
+    """The columns of these names, or without any every text column but `source`.
+
+    Raises:
+        ValueError: a column is missing.
+    """
     strings = (pa.string(), pa.large_string(), pa.string_view())
     names = names or [f.name for f in table.schema if f.type in strings and f.name != "source"]
     missing = [name for name in names if name not in table.column_names]
     if missing or not names:
         found = ", ".join(table.column_names)
         raise ValueError(f"option columns = {list(missing or names)}: no such text column (columns: {found})")
-    return [table.column(name) for name in names]
+    return list(names)
 
 
 def _options_json(options: WordOptions) -> str:
     return json.dumps(to_json(asdict(options)))
 
 
-def _as_table(data: Any) -> pa.Table | None:
+def as_table(data: Any) -> pa.Table | None:
     """`data` as a table without a copy; None if it is a single column."""
     if isinstance(data, (pa.Table, pa.RecordBatch)):
         return pa.table(data)

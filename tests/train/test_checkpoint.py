@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from smolchat_fast.errors import StageError  # noqa: E402
-from smolchat_fast.train.checkpoint import Checkpoints, is_complete, read_checkpoint  # noqa: E402
+from smolchat_fast.train.checkpoint import Checkpoints, find_problem, read_checkpoint  # noqa: E402
 from smolchat_fast.train.state import TrainState, random_states, set_random_states  # noqa: E402
 
 
@@ -39,26 +39,49 @@ def test_only_the_newest_are_kept(tmp_path):
     assert checkpoints.latest() == tmp_path / "step-00000010"
 
 
+def test_the_best_one_is_kept_beside_the_newest(tmp_path):
+    checkpoints, state = Checkpoints(tmp_path, keep=1), TrainState()
+    for state.step, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 1.5)):
+        state.note_validation(loss)
+        checkpoints.save(state, write_weights, {})
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000004"]
+
+
+@pytest.mark.parametrize("kind", [OSError, RuntimeError])
+def test_a_full_disk_is_told_as_such_whoever_meets_it(tmp_path, kind):
+    """safetensors and torch raise errors of their own with the text of the system."""
+
+    def full_disk(folder: Path) -> None:
+        raise kind("I/O error: No space left on device (os error 28)")
+
+    with pytest.raises(OSError, match="No space left on device") as error:
+        Checkpoints(tmp_path).save(TrainState(step=2), full_disk, {})
+    assert error.value.errno == 28
+
+
 def test_nothing_there_is_nothing_found(tmp_path):
     assert Checkpoints(tmp_path / "absent").latest() is None
 
 
-@pytest.mark.parametrize("damage", ["cut", "missing", "no manifest", "bad manifest"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "missing", "no manifest", "bad manifest"])
 def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage):
     checkpoints = Checkpoints(tmp_path)
     older, newer = save(checkpoints, 1), save(checkpoints, 2)
     weights, manifest = newer / "model.safetensors", newer / "trainer/manifest.json"
     if damage == "cut":
         weights.write_bytes(b"wei")
+    elif damage == "changed":
+        weights.write_bytes(b"WEIGHTS")
     elif damage == "missing":
         weights.unlink()
     elif damage == "no manifest":
         manifest.unlink()
     else:
         manifest.write_text("{")
-    assert not is_complete(newer)
-    assert checkpoints.latest() == older
-    assert is_complete(save(checkpoints, 2))
+    assert find_problem(newer) is not None
+    with pytest.warns(RuntimeWarning, match=f"{newer.name}: passed over"):
+        assert checkpoints.latest() == older
+    assert find_problem(save(checkpoints, 2)) is None
 
 
 def test_a_write_that_failed_leaves_the_older_checkpoint(tmp_path):
@@ -71,6 +94,7 @@ def test_a_write_that_failed_leaves_the_older_checkpoint(tmp_path):
     with pytest.raises(OSError, match="No space"):
         checkpoints.save(TrainState(step=2), full_disk, {})
     assert checkpoints.latest() == older
+    assert [p.name for p in tmp_path.iterdir()] == [older.name]
     assert save(checkpoints, 2).name == "step-00000002"
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000002"]
 

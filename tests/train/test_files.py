@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from small import TINY, pairs  # noqa: E402
+from small import TINY, pairs, write_rows  # noqa: E402
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer  # noqa: E402
 
+from smolchat_fast.errors import StageError, StoppedError  # noqa: E402
+from smolchat_fast.evaluate import EvaluateOptions, evaluate_files  # noqa: E402
 from smolchat_fast.stream import StreamOptions  # noqa: E402
 from smolchat_fast.train import SftOptions, TrainOptions, TrainReport, pretrain_files, sft_files  # noqa: E402
+from smolchat_fast.train.checkpoint import Checkpoints  # noqa: E402
+from smolchat_fast.train.lines import read_lines  # noqa: E402
 
 STREAM = StreamOptions(batch_rows=16)
 OPTIONS = TrainOptions(steps=12, lr=0.02, dropout=0.1, eval_every=5, save_every=4, log_every=2, stream=STREAM)
@@ -39,7 +45,7 @@ def test_pre_training_makes_a_model_folder_with_curves(rows, tokenizer, tmp_path
     assert f"{report.valid_loss:.3f}" in str(report)
     assert AutoModelForSeq2SeqLM.from_pretrained(out).config.d_model == TINY.d_model
     assert AutoTokenizer.from_pretrained(out)("1加1").input_ids[-1] == 1
-    assert (out / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert (out / "curves.png").read_bytes()[:4] == b"\x89PNG"
     assert not (out / "checkpoints").exists()
     assert not out.with_name("model.partial").exists()
 
@@ -87,64 +93,106 @@ def test_bad_options_are_refused_before_anything_is_written(rows, tokenizer, tmp
     assert not list(tmp_path.iterdir())
 
 
-CHILD = """
-import sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-sys.path.insert(0, {tests!r})
-from small import TINY
-from smolchat_fast.stream import StreamOptions
-from smolchat_fast.train import TrainOptions, pretrain_files
-stream = StreamOptions(batch_rows=16)
-options = TrainOptions(steps=240, lr=0.02, dropout=0.1, save_every=7, log_every=1, stream=stream)
-rows, tokenizer, out = map(Path, sys.argv[1:])
-try:
-    pretrain_files([rows], out, options, tokenizer=tokenizer, model=TINY, threads=1)
-except KeyboardInterrupt as stopped:
-    print(stopped)
-"""
+def test_a_run_that_was_begun_otherwise_is_neither_taken_up_nor_thrown_away(rows, tokenizer, tmp_path):
+    out = tmp_path / "model"
+
+    def stop(phase: str, done: int, total: int) -> None:
+        if (phase, done) == ("steps", 3):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(StoppedError, match="stopped after 3 steps"):
+        pretrain(rows, tokenizer, out, progress=stop)
+    with pytest.raises(StageError, match=r"begun with other options or inputs: train.lr \(0.02 -> 0.01\)"):
+        pretrain(rows, tokenizer, out, replace(OPTIONS, lr=0.01))
+    # What only watches may change.
+    assert pretrain(rows, tokenizer, out, replace(OPTIONS, keep=1, log_every=5)).steps == OPTIONS.steps
 
 
-def start(rows: Path, tokenizer: Path, out: Path) -> subprocess.Popen[str]:
-    code = CHILD.format(tests=str(Path(__file__).parent))
-    command = [sys.executable, "-c", code, str(rows), str(tokenizer), str(out)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+def test_the_best_weights_can_be_the_result(rows, tokenizer, tmp_path):
+    # What it learns makes it surer that these answers are wrong.
+    wrong = write_rows(tmp_path / "wrong.parquet", [(prompt, prompt[::-1]) for prompt, _ in pairs()])
+    options = replace(OPTIONS, steps=40, eval_every=5, final_weights="best", eval_answers=0)
+    report = pretrain_files(
+        [rows], tmp_path / "best", options, valid=wrong, tokenizer=tokenizer, model=TINY, threads=1
     )
+    lines = read_lines(tmp_path / "best" / "metrics.jsonl")
+    lowest = min(line["valid_loss"] for line in lines if "valid_loss" in line)
+    assert lowest < report.valid_loss
+    card = evaluate_files(
+        [wrong], tmp_path / "card", EvaluateOptions(bleu_rows=0), model=tmp_path / "best", threads=1
+    )
+    assert card.loss.loss == pytest.approx(lowest, rel=1e-4)
 
 
-def wait_for_steps(process: subprocess.Popen[str], out: Path, more: int) -> None:
-    """Wait until the run has written some more lines of metrics, or has ended."""
-    metrics = out.with_name(out.name + ".partial") / "metrics.jsonl"
+def test_validation_tells_bits_exact_match_bleu_and_answers(rows, tokenizer, tmp_path):
+    options = replace(OPTIONS, steps=2, eval_answers=12)
+    pretrain(rows, tokenizer, tmp_path / "model", options)
+    line = read_lines(tmp_path / "model" / "metrics.jsonl")[-1]
+    assert 0 <= line["exact"] <= 1
+    assert 0 <= line["bleu"] <= 100
+    assert len(line["samples"]) == 4
+    assert {"prompt", "answer", "expected"} == set(line["samples"][0])
+    card = evaluate_files(
+        [rows], tmp_path / "card", EvaluateOptions(bleu_rows=0), model=tmp_path / "model", threads=1
+    )
+    assert line["valid_loss"] == pytest.approx(card.loss.loss, rel=1e-4)
+    assert line["bits_per_byte"] == pytest.approx(card.loss.bits_per_byte, rel=1e-4)
 
-    def lines() -> int:
-        return metrics.read_text("utf-8").count("\n") if metrics.exists() else 0
 
-    begun, until = lines(), time.monotonic() + 120
-    while process.poll() is None and lines() < begun + more and time.monotonic() < until:
-        time.sleep(0.02)
+def test_an_unknown_tracker_is_refused_by_name(rows, tokenizer, tmp_path):
+    with pytest.raises(ValueError, match="option trackers = 'paper': must be of"):
+        pretrain(rows, tokenizer, tmp_path / "model", replace(OPTIONS, trackers=("paper",)))
+
+
+def forked(kind: str, *arguments: object) -> None:
+    script = Path(__file__).with_name("forked.py")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.run(
+        [sys.executable, script, kind, *map(str, arguments)],
+        env=environment, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_and_stopped_ends_in_the_same_weights(rows, tokenizer, tmp_path):
-    """By `kill -9`, Ctrl+C and SIGTERM, at moments of the machine's choice."""
-    whole, out = tmp_path / "whole", tmp_path / "run"
-    assert start(rows, tokenizer, whole).wait(300) == 0
+def test_a_run_that_is_killed_twenty_times_ends_in_the_same_weights(rows, tokenizer, tmp_path):
+    """By `kill -9`, at random moments of loading, training, validating, saving and publishing."""
+    forked("kill", rows, tokenizer, tmp_path, 20)
+    one, other = (tmp_path / name / "model.safetensors" for name in ("whole", "killed"))
+    assert one.read_bytes() == other.read_bytes()
 
-    stopped = 0
-    for number, steps in (
-        (signal.SIGKILL, 30),
-        (signal.SIGINT, 40),
-        (signal.SIGTERM, 50),
-    ):
-        process = start(rows, tokenizer, out)
-        wait_for_steps(process, out, steps)
-        process.send_signal(number)
-        told = process.communicate(timeout=120)[0]
-        if "The same command goes on" in told:
-            assert process.returncode == 0
-            stopped += 1
-    assert stopped == 2
-    assert start(rows, tokenizer, out).wait(300) == 0
-    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_processes(rows, tokenizer, tmp_path):
+    """One process, then two, then one: the same examples at each step, the same loss but for rounding."""
+    forked("ranks", rows, tokenizer, tmp_path)
+    whole, parts = (read_lines(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts"))
+    assert [line["step"] for line in parts] == [line["step"] for line in whole]
+    assert [line.get("rows") for line in parts] == [line.get("rows") for line in whole]
+    for one, other in zip(whole, parts, strict=True):
+        name = "loss" if "loss" in one else "valid_loss"
+        assert other[name] == pytest.approx(one[name], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_the_command_saves_on_a_signal_ends_with_success_and_tells_how_to_go_on(rows, tokenizer, tmp_path):
+    out = tmp_path / "model"
+    command = [sys.executable, "-m", "smolchat_fast", "pretrain", str(rows), "--out", str(out)]
+    command += ["--tokenizer", str(tokenizer), "--steps", "100000", "--log-every", "1", "--eval-every", "0"]
+    for flag, value in (("preset", "demo"), ("d-model", 16), ("num-heads", 2), ("num-layers", 1)):
+        command += [f"--model.{flag}", str(value)]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    metrics = tmp_path / "model.partial" / "metrics.jsonl"
+    until = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < until:
+        if metrics.exists() and metrics.read_bytes().count(b"\n") > 5:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 0
+    assert "saved in" in told
+    assert shlex.join(["smolchat-fast", *command[3:]]) in told
+    assert Checkpoints(tmp_path / "model.partial" / "checkpoints").latest() is not None

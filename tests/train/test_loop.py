@@ -16,12 +16,15 @@ from small import TINY, ListStream, make_batch, random_batch  # noqa: E402
 
 from smolchat_fast.errors import StageError  # noqa: E402
 from smolchat_fast.model import build_model, load_model, set_dropout  # noqa: E402
+from smolchat_fast.train import loop  # noqa: E402
 from smolchat_fast.train.checkpoint import Checkpoints  # noqa: E402
-from smolchat_fast.train.loop import Run, mean_target_loss, target_loss_sum  # noqa: E402
-from smolchat_fast.train.metrics import read_metrics  # noqa: E402
+from smolchat_fast.train.lines import read_lines  # noqa: E402
+from smolchat_fast.train.loop import Run, target_loss_sum  # noqa: E402
+from smolchat_fast.train.metrics import Metrics  # noqa: E402
 from smolchat_fast.train.optimizer import build_optimizer  # noqa: E402
 from smolchat_fast.train.options import TrainOptions  # noqa: E402
-from smolchat_fast.train.state import seed_everything  # noqa: E402
+from smolchat_fast.train.state import TrainState, seed_everything  # noqa: E402
+from smolchat_fast.train.validation import Valid, validate  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +152,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(number, options, tokenizer, t
     assert resumed.state.step == stopped.state.step
     assert resumed.train()
     assert same(weights(resumed), weights(undisturbed))
-    steps = [line["step"] for line in read_metrics(tmp_path / "run" / "metrics.jsonl")]
+    steps = [line["step"] for line in read_lines(tmp_path / "run" / "metrics.jsonl")]
     assert steps == sorted(set(steps))
     assert resumed.state.target_tokens == undisturbed.state.target_tokens
 
@@ -194,6 +197,85 @@ def test_a_lost_checkpoint_costs_the_steps_since_the_one_before(tokenizer, tmp_p
     assert same(weights(resumed), weights(run))
 
 
+def test_a_full_disk_costs_checkpoints_but_not_the_run(tokenizer, tmp_path, monkeypatch):
+    options = TrainOptions(steps=6, lr=0.01, save_every=2, log_every=1)
+    undisturbed = make_run(tmp_path / "whole", tokenizer, options)
+    undisturbed.train()
+    real, run = loop.save_model, make_run(tmp_path / "run", tokenizer, options)
+
+    def on_a_full_disk(model, source, folder: Path) -> None:
+        if run.state.step in {4, 6}:
+            raise OSError(28, "No space left on device")
+        real(model, source, folder)
+
+    monkeypatch.setattr(loop, "save_model", on_a_full_disk)
+    with pytest.warns(RuntimeWarning, match="disk full"):
+        assert run.train()
+    assert same(weights(run), weights(undisturbed))
+    assert run.saved_step == 2
+    assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000002"]
+    warned = [line["step"] for line in read_lines(tmp_path / "run/metrics.jsonl") if "warning" in line]
+    assert warned == [4, 6]
+
+
+def test_metrics_wait_for_room_on_the_disk(tmp_path, monkeypatch):
+    def no_room(file: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with Metrics(tmp_path, TrainState()) as metrics:
+        metrics.write({"step": 1})
+        with monkeypatch.context() as full:
+            full.setattr("os.write", no_room)
+            metrics.write({"step": 2})
+        metrics.write({"step": 3})
+    assert [line["step"] for line in read_lines(tmp_path / "metrics.jsonl")] == [1, 2, 3]
+
+
+def test_a_resumed_run_writes_the_metrics_of_an_undisturbed_one(tokenizer, tmp_path):
+    """Also the line that was not full when the run stopped."""
+    options = TrainOptions(steps=9, lr=0.01, log_every=4)
+    stream = StoppingStream([random_batch(seed) for seed in range(5)])
+    stream.signal_at = 6
+    make_run(tmp_path / "run", tokenizer, options, stream).train()
+    make_run(tmp_path / "run", tokenizer, options).train()
+    make_run(tmp_path / "whole", tokenizer, options).train()
+
+    def figures(name: str) -> list[tuple]:
+        lines = read_lines(tmp_path / name / "metrics.jsonl")
+        return [
+            tuple(line[key] for key in ("step", "rows", "loss", "grad_norm", "padding")) for line in lines
+        ]
+
+    assert len(figures("run")) == 2
+    assert figures("run") == figures("whole")
+
+
+def test_a_wish_to_stop_cuts_a_validation_short_and_it_is_made_up_for(tokenizer, tmp_path):
+    class Signalling:
+        times = 1
+
+        def __call__(self):
+            for number in range(4):
+                if number == 2 and self.times:
+                    self.times -= 1
+                    signal.raise_signal(signal.SIGTERM)
+                yield random_batch(number)
+
+    options = TrainOptions(steps=4, lr=0.01, eval_every=2)
+    stopped = make_run(tmp_path / "run", tokenizer, options, valid=Valid(Signalling()))
+    assert not stopped.train()
+    assert (stopped.state.step, stopped.state.validated) == (2, 0)
+    valid = Valid(lambda: [random_batch(number) for number in range(4)])
+    for name in ("run", "whole"):
+        assert make_run(tmp_path / name, tokenizer, options, valid=valid).train()
+    losses = [
+        [(line["step"], line["valid_loss"]) for line in read_lines(tmp_path / name / "metrics.jsonl")]
+        for name in ("run", "whole")
+    ]
+    assert [step for step, _ in losses[0]] == [2, 4]
+    assert losses[0] == losses[1]
+
+
 def test_a_gradient_that_is_no_number_ends_the_run_and_keeps_the_weights(tokenizer, tmp_path):
     run = make_run(tmp_path / "run", tokenizer, TrainOptions(steps=3))
     before = weights(run)
@@ -206,7 +288,9 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_keeps_the_weights(tokeniz
 
 def test_validation_is_by_target_token_and_leaves_training_alone(tokenizer, tmp_path):
     batches = [random_batch(seed, rows=seed + 1) for seed in range(3)]
-    run = make_run(tmp_path / "run", tokenizer, TrainOptions(steps=4, eval_every=2), valid=lambda: batches)
+    run = make_run(
+        tmp_path / "run", tokenizer, TrainOptions(steps=4, eval_every=2), valid=Valid(lambda: batches)
+    )
     assert run.train()
     sums = [target_loss_sum(run.plain_model.eval(), batch, run.accelerator).item() for batch in batches]
     tokens = [int((batch.labels >= 0).sum()) for batch in batches]
@@ -214,7 +298,7 @@ def test_validation_is_by_target_token_and_leaves_training_alone(tokenizer, tmp_
     silent = make_run(tmp_path / "silent", tokenizer, TrainOptions(steps=4))
     silent.train()
     assert same(weights(silent), weights(run))
-    assert mean_target_loss(run.plain_model, [], run.accelerator) is None
+    assert validate(run.plain_model, Valid(list), run.accelerator).loss is None
 
 
 def test_metrics_have_a_line_every_few_steps(tokenizer, tmp_path):
@@ -222,11 +306,11 @@ def test_metrics_have_a_line_every_few_steps(tokenizer, tmp_path):
     run.train()
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [3, 6]
-    assert set(lines[0]) == {"step", "loss", "lr", "grad_norm", "tokens_per_s", "seconds", "memory_mb"}
+    assert {"step", "rows", "loss", "lr", "grad_norm", "tokens_per_s", "padding", "seconds"} <= set(lines[0])
 
 
 def test_training_learns(tokenizer, tmp_path):
     run = make_run(tmp_path / "run", tokenizer, TrainOptions(steps=60, lr=0.02, log_every=1))
     run.train()
-    losses = [line["loss"] for line in read_metrics(tmp_path / "run/metrics.jsonl")]
+    losses = [line["loss"] for line in read_lines(tmp_path / "run/metrics.jsonl")]
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])

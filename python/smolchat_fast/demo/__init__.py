@@ -43,7 +43,7 @@ class DemoReport:
             [
                 table.stages_table(self.run),
                 "planted in the raw files, and found:\n" + table.planted_table(self.planted),
-                f"pre-training (curve: {self.run.out / 'pretrain' / 'curve.png'}):\n"
+                f"pre-training (curve: {self.run.out / 'pretrain' / 'curves.png'}):\n"
                 + table.loss_lines(self.run.out / "pretrain" / "metrics.jsonl"),
                 "unseen questions, exact match:\n" + table.answers_table(before, after),
                 table.layout(asked),

@@ -154,19 +154,22 @@ def _card(measured: _Measured, inputs: Sequence[Path], questions: Path | None, o
     )
 
 
-def pick_rows(paths: Sequence[Path], most: int) -> list[tuple[str, str]]:
+def pick_rows(
+    paths: Sequence[Path], most: int, columns: tuple[str, str] = ("prompt", "response")
+) -> list[tuple[str, str]]:
     """Rows evenly spaced over the files.
 
     Args:
         paths: Parquet files of rows.
         most: Rows at most; 0 takes all.
+        columns: Columns of prompt and response.
     Returns:
         Pairs of prompt and response, in input order.
     """
     total = count_rows(paths)
     wanted = set(spaced(range(total), most or total))
     picked, first = [], 0
-    for prompts, responses in read_texts(paths, ["prompt", "response"]):
+    for prompts, responses in read_texts(paths, columns):
         pairs = enumerate(zip(prompts, responses, strict=True), first)
         picked += [pair for row, pair in pairs if row in wanted]
         first += len(prompts)

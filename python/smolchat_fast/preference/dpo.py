@@ -101,6 +101,8 @@ def _prepare(
     collator = PairCollator(PAD)
     with torch.autocast(place.type, torch.bfloat16, enabled=options.precision == "bf16"):
         pairs = with_reference(pairs, model, collator, 2 * options.batch_rows, progress)
+    # trl makes the adapter before, or after, it seeds: that depends on its release.
+    torch.manual_seed(options.seed)
     trainer = Seq2SeqDpoTrainer(
         model=model,
         args=arguments,

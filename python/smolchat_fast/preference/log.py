@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from smolchat_fast.errors import StageError
 from smolchat_fast.progress import Progress
-from smolchat_fast.train.metrics import read_metrics
+from smolchat_fast.train.lines import read_lines
 from smolchat_fast.train.stop import Stop
 
 NAMES = {
@@ -45,7 +45,7 @@ class RunLog(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
         """Forget lines after the checkpoint that training goes on from."""
-        kept = [line for line in read_metrics(self.path) if line["step"] <= state.global_step]
+        kept = [line for line in read_lines(self.path) if line["step"] <= state.global_step]
         self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
         self.last = kept[-1] if kept else {}
 

@@ -12,51 +12,10 @@ from typing import Any, Literal
 from smolchat_fast import _core
 from smolchat_fast.errors import DataError
 from smolchat_fast.progress import Progress
+from smolchat_fast.sources.options import SourceOptions as SourceOptions
 from smolchat_fast.stage import run_stage
 
 SHOWN = 10
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SourceOptions:
-    """How raw files are read. What is left open is found out from the beginning of each file."""
-
-    shape: Literal["auto", "pairs", "preference", "text"] = "auto"
-    """Kind of the rows: question and answer, preference, or plain text."""
-    format: Literal["auto", "json", "csv", "wiki", "text", "parquet"] = "auto"
-    """Format of the files."""
-    prompt_columns: tuple[str, ...] = ()
-    """Fields joined to the prompt, in this order."""
-    response_column: str | None = None
-    """Field that holds the response."""
-    chosen_column: str | None = None
-    """Field that holds the preferred answer."""
-    rejected_column: str | None = None
-    """Field that holds the other answer."""
-    text_column: str | None = None
-    """Field that holds plain text."""
-    separator: str | None = None
-    """Character between the fields of a CSV file; `tab` for a tab."""
-    encoding: str | None = None
-    """Encoding of the files, for example `gb18030`."""
-    source: str | None = None
-    """What the column `source` says; the name of the file by default."""
-    text_unit: Literal["line", "paragraph", "file"] = "line"
-    """What becomes one row of a plain text file."""
-    wiki_prompts: tuple[str, ...] = (
-        "请介绍一下{title}。",
-        "{title}是什么？",
-        "你知道{title}吗？",
-        "说说{title}。",
-        "我想了解{title}。",
-    )
-    """Questions made of the title of an article, `{title}` standing for it; chosen by its hash."""
-    wiki_max_chars: int = 512
-    """Longest answer made of an article, in characters; cut where a sentence ends."""
-    max_bad_share: float = 0.01
-    """Share of the records that may be bad."""
-    strict: bool = False
-    """Stop at the first bad record."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,7 +104,8 @@ def read_files(
 ) -> SourceReport:
     """Read raw files into one Parquet file of rows, in the order of the inputs.
 
-    JSON lines, JSON, CSV or TSV, Parquet, WikiExtractor text and plain text, each also gzip or zstd.
+    JSON lines, JSON, CSV or TSV, Parquet, WikiExtractor text and plain text, each also gzip, zstd or bzip2.
+    Of a public data set, `sources read NAME` knows the rule too; `sources list` names these.
     Encoding, format and columns are found out from the beginning of each file. Rows are
     `prompt, response, source`, or `prompt, chosen, rejected, source`, or `text, source`.
     A bad record is counted under a reason and left out. Memory: a few megabytes per thread.

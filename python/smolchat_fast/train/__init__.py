@@ -67,7 +67,8 @@ def pretrain_files(
     """Train a model from scratch: a prompt in, its response out.
 
     Ctrl+C saves and ends; the same command goes on. `out` becomes a model folder with its tokenizer,
-    `metrics.jsonl` and `curve.png`; while the run goes on, checkpoints are in `OUT.partial/checkpoints`.
+    `metrics.jsonl` and `curves.png`; while the run goes on, checkpoints are in `OUT.partial/checkpoints`.
+    Under `torchrun` or `accelerate launch` all processes train one model.
 
     Args:
         inputs: Parquet files of rows (prompt, response).
@@ -84,8 +85,8 @@ def pretrain_files(
     Raises:
         DataError: a file is damaged or lacks a column.
         ValueError: an option is out of range.
-        StageError: `out` exists and was made otherwise, or the loss is not finite any more.
-        KeyboardInterrupt: the run was asked to stop; its work is saved.
+        StageError: `out` exists or was begun otherwise, or the loss is not finite any more.
+        StoppedError: the run was asked to stop; its work is saved.
     """
     options.check()
     model.shape()
@@ -126,8 +127,8 @@ def sft_files(
     Raises:
         DataError: a file is damaged or lacks a column.
         ValueError: an option is out of range.
-        StageError: `out` exists and was made otherwise, or the loss is not finite any more.
-        KeyboardInterrupt: the run was asked to stop; its work is saved.
+        StageError: `out` exists or was begun otherwise, or the loss is not finite any more.
+        StoppedError: the run was asked to stop; its work is saved.
     """
     options.check()
     from smolchat_fast.model import load_model

@@ -1,15 +1,17 @@
 """Checkpoints: folders that are whole or absent.
 
 `step-00001200/` is a plain model folder plus `trainer/`, which holds what a run needs to go on. The
-manifest names every file with its size and is written last, into a folder under another name, so a
-folder without one, or with other sizes, was never finished.
+manifest names every file with its size and its SHA-256 and is written last, into a folder under another
+name, so a folder without one was never finished, and one with other bytes is not what was written.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from typing import Any
 import torch
 
 from smolchat_fast.errors import StageError
-from smolchat_fast.stage import PARTIAL
+from smolchat_fast.stage import PARTIAL, file_hash
 from smolchat_fast.train.state import TrainState
 
 MANIFEST = "trainer/manifest.json"
@@ -29,7 +31,7 @@ class Checkpoints:
     """The checkpoints of one run."""
 
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
-        """Look after the checkpoints in `folder` and keep the newest `keep`."""
+        """Look after the checkpoints in `folder` and keep the newest `keep`, and the best one."""
         self.folder, self.keep = folder, keep
 
     def save(self, state: TrainState, save_model: Callable[[Path], None], tensors: dict[str, Any]) -> Path:
@@ -41,43 +43,85 @@ class Checkpoints:
             tensors: Optimizer, scaler and generator states.
         Returns:
             The new folder; an already complete one of the same step is left as it is.
+        Raises:
+            OSError: it could not be written, for example on a full disk; nothing of it is left, and the
+                older ones are as they were.
         """
-        final = self.folder / f"step-{state.step:08d}"
-        if is_complete(final):
+        final = self.step(state.step)
+        if final.exists() and find_problem(final) is None:
             return final
         partial = final.with_name(final.name + PARTIAL)
         for left_over in (final, partial):
             shutil.rmtree(left_over, ignore_errors=True)
-        (partial / "trainer").mkdir(parents=True)
-        save_model(partial)
-        torch.save(tensors, partial / TENSORS)
-        (partial / STATE).write_text(json.dumps(state.to_json()), "utf-8")
-        _write_manifest(partial)
+        try:
+            (partial / "trainer").mkdir(parents=True)
+            save_model(partial)
+            torch.save(tensors, partial / TENSORS)
+            (partial / STATE).write_text(json.dumps(state.to_json()), "utf-8")
+            _write_manifest(partial)
+        except Exception as error:
+            full = _is_full(error, self.folder)
+            shutil.rmtree(partial, ignore_errors=True)
+            if full:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(final)) from error
+            raise
         partial.rename(final)
         _sync(self.folder)
-        self._prune()
+        self._prune(state.best_step)
         return final
 
+    def step(self, step: int) -> Path:
+        """The folder of a step."""
+        return self.folder / f"step-{step:08d}"
+
     def latest(self) -> Path | None:
-        """The newest complete checkpoint."""
-        return next((folder for folder in self._newest_first() if is_complete(folder)), None)
+        """The newest complete checkpoint, read through and compared with its hashes.
+
+        A damaged one is passed over with a warning that names it.
+        """
+        for folder in self._newest_first():
+            problem = find_problem(folder)
+            if problem is None:
+                return folder
+            warnings.warn(f"{folder}: passed over, {problem}", RuntimeWarning, stacklevel=2)
+        return None
 
     def _newest_first(self) -> list[Path]:
         return sorted((p for p in self.folder.glob("step-*") if p.suffix != PARTIAL), reverse=True)
 
-    def _prune(self) -> None:
+    def _prune(self, best_step: int | None) -> None:
+        best = None if best_step is None else self.step(best_step)
         for folder in [f for f in self._newest_first() if is_complete(f)][self.keep :]:
-            # A checkpoint too many is no reason to end a run.
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder != best:
+                # A checkpoint too many is no reason to end a run.
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether every file of a checkpoint is there with its size."""
+    """Whether every file of a checkpoint is there with its size; quick, since nothing is read."""
+    return find_problem(folder, read=False) is None
+
+
+def find_problem(folder: Path, *, read: bool = True) -> str | None:
+    """What is wrong with a checkpoint, in words, or None.
+
+    Args:
+        folder: The checkpoint.
+        read: Compare contents with their hashes too.
+    """
     try:
-        sizes: dict[str, int] = json.loads((folder / MANIFEST).read_text("utf-8"))["bytes"]
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError):
-        return False
+        files: dict[str, dict[str, Any]] = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
+        for name, about in files.items():
+            size = (folder / name).stat().st_size
+            if size != about["bytes"]:
+                return f"{name} has {size:,} bytes instead of {about['bytes']:,}"
+            if read and file_hash(folder / name) != about["sha256"]:
+                return f"{name} does not hold what was written"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"its manifest cannot be read ({error})"
+    return None
 
 
 def read_checkpoint(folder: Path) -> tuple[TrainState, dict[str, Any]]:
@@ -101,12 +145,22 @@ def _write_manifest(folder: Path) -> None:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     for path in files:
         _sync(path)
-    sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    about = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+        for path in files
+    }
     manifest = folder / MANIFEST
-    manifest.write_text(json.dumps({"bytes": sizes}, indent=1) + "\n", "utf-8")
+    manifest.write_text(json.dumps({"files": about}, indent=1) + "\n", "utf-8")
     _sync(manifest)
     _sync(manifest.parent)
     _sync(folder)
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    """Whether writing failed for want of space; safetensors and torch raise errors of their own then."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return os.strerror(errno.ENOSPC) in str(error) or shutil.disk_usage(folder).free < 1 << 20
 
 
 def _sync(path: Path) -> None:

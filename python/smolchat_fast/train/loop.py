@@ -2,7 +2,7 @@
 
 ```
 stream -> batches of a step -> loss sum / target tokens of the step -> clip -> optimizer
-                                                     every so often -> validation loss, checkpoint
+                                                     every so often -> validation, checkpoint
 ```
 """
 
@@ -11,19 +11,23 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_model as load_weights
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 from transformers import T5ForConditionalGeneration
 
+from smolchat_fast.encode import IGNORED
 from smolchat_fast.errors import StageError
 from smolchat_fast.model import save_model
 from smolchat_fast.progress import Progress, ignore
@@ -31,12 +35,11 @@ from smolchat_fast.stream import Batch
 from smolchat_fast.train.checkpoint import Checkpoints, read_checkpoint
 from smolchat_fast.train.metrics import Metrics
 from smolchat_fast.train.options import TrainOptions
+from smolchat_fast.train.panel import Panel
 from smolchat_fast.train.schedule import Schedule
-from smolchat_fast.train.state import TrainState, random_states, set_random_states
-from smolchat_fast.train.stop import stop_on_signal
-
-IGNORED = -100
-"""Label of a padded target."""
+from smolchat_fast.train.state import TrainState, random_states, seed_everything, set_random_states
+from smolchat_fast.train.stop import Stop, stop_on_signal
+from smolchat_fast.train.validation import Valid, run_batch, validate
 
 
 class BatchSource(Protocol):
@@ -58,7 +61,7 @@ class Run:
     model: T5ForConditionalGeneration
     optimizer: Optimizer
     batches: BatchSource
-    valid: Callable[[], Iterable[Batch]] | None
+    valid: Valid | None
     accelerator: Accelerator
     tokenizer: Path
     out: Path
@@ -66,12 +69,20 @@ class Run:
 
     def __post_init__(self) -> None:
         """Hand model and optimizer to accelerate, and go on from the newest checkpoint."""
+        ranks = self.accelerator.num_processes
+        if self.options.accumulate % ranks:
+            raise ValueError(
+                f"option accumulate = {self.options.accumulate}: must be a multiple of the {ranks} processes, "
+                "which share the batches of a step"
+            )
         self.checkpoints = Checkpoints(self.out / "checkpoints", keep=self.options.keep)
         self.plain_model = self.model
         wrapped, self.optimizer = self.accelerator.prepare(self.model, self.optimizer)
         self.forward: nn.Module = torch.compile(wrapped) if self.options.compile else wrapped  # type: ignore[assignment]
-        self.schedule, self.state = Schedule(self.options), TrainState()
+        self.schedule, self.state, self.stop = Schedule(self.options), TrainState(), Stop()
         self._restore()
+        self.saved_step: int | None = self.state.step if self.state.step else None
+        self._saved_at, self._save_due = time.monotonic(), False
 
     def train(self) -> bool:
         """Train to the end, or until asked to stop; save either way.
@@ -81,30 +92,31 @@ class Run:
         Raises:
             StageError: the loss is not a number any more; the last checkpoint is from before.
         """
-        options, state, ended = self.options, self.state, False
-        self.forward.train()
-        with stop_on_signal() as stop, Metrics(self.out, state, every=options.log_every) as metrics:
-            self.metrics = metrics
-            while not (ended := self._is_done()):
-                micro = list(itertools.islice(self.batches, options.accumulate))
-                counts = self._agree(micro, stop.requested)
-                if counts.stop or counts.empty:
-                    ended = counts.empty
+        main, ranks = self.accelerator.is_main_process, self.accelerator.num_processes
+        with (
+            stop_on_signal() as self.stop,
+            Metrics(self.out, self.state, every=self.options.log_every, write=main) as self.metrics,
+        ):
+            self.panel = Panel(self.progress, self.out, self.state, self._target())
+            self.forward.train()
+            while not self._is_done():
+                self._validate_and_save_if_due()
+                micro = list(itertools.islice(self.batches, self.options.accumulate // ranks))
+                counts = self._agree(micro)
+                if counts.stop:
+                    self._save()
+                    return False
+                if counts.empty:
                     break
                 self._step(micro, counts)
-                if _due(state.step, options.eval_every) and not self._is_done():
-                    self._validate()
-                if _due(state.step, options.save_every) and not self._is_done():
-                    self._save()
-            if ended:
-                self._validate()
+                self._save_due |= counts.save
+            ended = self._validate()
             self._save()
         return ended
 
     def _step(self, micro: list[Batch], counts: Counts) -> None:
         """One change of the weights from the batches of a step."""
-        position = self._position(counts.rows)
-        lr = self.schedule.apply(self.optimizer, position)
+        lr = self.schedule.apply(self.optimizer, self._position(counts.rows))
         loss_sum = torch.zeros((), device=self.accelerator.device)
         for i, batch in enumerate(micro):
             with self._synced(last=i == len(micro) - 1):
@@ -122,15 +134,14 @@ class Run:
         state.tokens += counts.tokens
         state.stream = self.batches.state_dict()
         total_loss = self.accelerator.reduce(loss_sum, "sum").item()  # type: ignore[union-attr]
-        self.metrics.log(
-            state,
-            loss_sum=total_loss,
+        self.metrics.count(
+            loss=total_loss,
             target_tokens=counts.target_tokens,
             tokens=counts.tokens,
-            lr=lr,
-            grad_norm=grad_norm,
+            places=counts.places,
         )
-        self._tell()
+        self._tell(self.metrics.log_step(lr=lr, grad_norm=grad_norm))
+        self.panel.advance(state, by_steps=bool(self.options.steps))
 
     def _synced(self, *, last: bool) -> contextlib.AbstractContextManager[Any]:
         # Gradients of several ranks meet once a step.
@@ -156,46 +167,97 @@ class Run:
     def _is_done(self) -> bool:
         return bool(self.options.steps) and self.state.step >= self.options.steps
 
-    def _agree(self, micro: list[Batch], stop: bool) -> Counts:
-        """What all ranks have for the coming step, and whether one of them wants to stop."""
-        rows = sum(int((batch.rows >= 0).sum()) for batch in micro)
-        targets = sum(int((batch.labels != IGNORED).sum()) for batch in micro)
-        sources = sum(int(batch.attention_mask.sum()) for batch in micro)
-        mine = [rows, targets, sources, int(stop), int(not micro)]
+    def _target(self) -> int:
+        """Steps of the run, or rows if epochs end it."""
+        return self.options.steps or self.options.epochs * self.batches.rows
+
+    def _agree(self, micro: list[Batch]) -> Counts:
+        """What all ranks have for the coming step, and whether one of them wants to stop or to save."""
+        minutes = self.options.save_minutes
+        mine = [
+            sum(int((batch.rows >= 0).sum()) for batch in micro),
+            sum(int((batch.labels != IGNORED).sum()) for batch in micro),
+            sum(int(batch.attention_mask.sum()) for batch in micro),
+            sum(batch.input_ids.size + batch.labels.size for batch in micro),
+            int(self.stop.requested),
+            int(not micro),
+            int(minutes > 0 and time.monotonic() - self._saved_at > 60 * minutes),
+        ]
         if self.accelerator.num_processes > 1:
             mine = self.accelerator.reduce(torch.tensor(mine, device=self.accelerator.device), "sum").tolist()  # type: ignore[union-attr]
-        return Counts(
-            rows=mine[0], target_tokens=mine[1], tokens=mine[1] + mine[2], stop=mine[3] > 0, empty=mine[4] > 0
-        )
+        rows, targets, sources, places, stop, empty, save = mine
+        return Counts(rows, targets, targets + sources, places, stop > 0, empty > 0, save > 0)
 
-    def _validate(self) -> None:
-        if self.valid is None:
-            return
+    def _validate_and_save_if_due(self) -> None:
+        options, state = self.options, self.state
+        best_before = state.best_step
+        if _due(state.step, options.eval_every) and state.validated != state.step:
+            self._validate()
+        due = _due(state.step, options.save_every) or self._save_due or state.best_step != best_before
+        if due and self.saved_step != state.step:
+            self._save()
+
+    def _validate(self) -> bool:
+        """Measure on the validation rows; returns False if a wish to stop cut it short."""
+        if self.valid is None or self.state.validated == self.state.step > 0:
+            return True
         began = time.monotonic()
-        limit = self.options.eval_batches or None
-        self.state.valid_loss = mean_target_loss(
-            self.forward, itertools.islice(self.valid(), limit), self.accelerator
+        found = validate(
+            self.forward if self.accelerator.num_processes == 1 else self.plain_model,
+            self.valid,
+            self.accelerator,
+            most_batches=self.options.eval_batches,
+            stopped=lambda: self.stop.requested,
         )
+        if found is not None:
+            self.state.note_validation(found.loss)
+            measures: dict[str, Any] = {"valid_loss": found.loss, "bits_per_byte": found.bits_per_byte}
+            if self.valid.answers is not None and self.accelerator.is_main_process:
+                measures |= self.valid.answers.ask(self.plain_model)
+            self._tell(self.metrics.log_validation(measures))
+            self.accelerator.wait_for_everyone()
         self.forward.train()
-        self.metrics.log_valid(self.state)
         self.metrics.pause(time.monotonic() - began)
+        return found is not None
 
     def _save(self) -> None:
+        """Write a checkpoint; a full disk costs no more than that checkpoint."""
         began = time.monotonic()
-        self.state.seconds = self.metrics.seconds()
+        self.metrics.save_clock()
         states = self._gather(random_states())
+        saved = True
         if self.accelerator.is_main_process:
-            scaler = self.accelerator.scaler
-            tensors = {
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": scaler.state_dict() if scaler is not None else None,
-                "random": states,
-            }
+            saved = self._write(states)
+        self.accelerator.wait_for_everyone()
+        if saved:
+            self.saved_step = self.state.step
+        self._saved_at, self._save_due = time.monotonic(), False
+        self.metrics.pause(time.monotonic() - began)
+
+    def _write(self, states: list[dict[str, Any]]) -> bool:
+        scaler = self.accelerator.scaler
+        tensors = {
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else None,
+            "random": states,
+        }
+        try:
             self.checkpoints.save(
                 self.state, lambda folder: save_model(self.plain_model, self.tokenizer, folder), tensors
             )
-        self.accelerator.wait_for_everyone()
-        self.metrics.pause(time.monotonic() - began)
+        except OSError as error:
+            if error.errno not in {ENOSPC, EDQUOT}:
+                raise
+            older = (
+                "there is no older one"
+                if self.saved_step is None
+                else f"the last one is of {self.saved_step:,}"
+            )
+            warning = f"disk full, no checkpoint of step {self.state.step:,} ({older}); free some space"
+            warnings.warn(f"{self.checkpoints.folder}: {warning}", RuntimeWarning, stacklevel=2)
+            self.metrics.write({"step": self.state.step, "warning": warning})
+            return False
+        return True
 
     def _gather(self, states: dict[str, Any]) -> list[dict[str, Any]]:
         if self.accelerator.num_processes == 1:
@@ -205,24 +267,31 @@ class Run:
         return gather_object([states])
 
     def _restore(self) -> None:
-        """Go on from the newest checkpoint, whose weights the model already has."""
+        """Go on from the newest checkpoint that is whole."""
         latest = self.checkpoints.latest()
         if latest is None:
             self.state.stream = self.batches.state_dict()
             return
+        load_weights(self.plain_model, latest / "model.safetensors")
         self.state, tensors = read_checkpoint(latest)
         self.optimizer.load_state_dict(tensors["optimizer"])
         if self.accelerator.scaler is not None and tensors["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(tensors["scaler"])
         self.batches.load_state_dict(self.state.stream)
-        if len(tensors["random"]) == self.accelerator.num_processes:
-            set_random_states(tensors["random"][self.accelerator.process_index])
-
-    def _tell(self) -> None:
-        if self.options.steps:
-            self.progress("steps", self.state.step, self.options.steps)
+        rank, ranks = self.accelerator.process_index, self.accelerator.num_processes
+        if len(tensors["random"]) == ranks:
+            set_random_states(tensors["random"][rank])
         else:
-            self.progress("rows", self.state.rows, self.options.epochs * self.batches.rows)
+            seed_everything(self.options.seed, rank=rank, step=self.state.step)
+
+    def _tell(self, line: dict[str, Any] | None) -> None:
+        """Show a line of the metrics, here and to the trackers."""
+        if line is None:
+            return
+        self.panel.show(line)
+        if self.options.trackers:
+            numbers = {name: value for name, value in line.items() if isinstance(value, int | float)}
+            self.accelerator.log(numbers, step=self.state.step)
 
 
 @dataclass(frozen=True)
@@ -233,24 +302,21 @@ class Counts:
     target_tokens: int
     tokens: int
     """Source and target tokens without padding."""
+    places: int
+    """Source and target tokens with padding."""
     stop: bool
     """A rank was asked to stop."""
     empty: bool
     """A rank has no rows left."""
+    save: bool
+    """A rank finds that the last checkpoint is old."""
 
 
 def target_loss_sum(
     model: nn.Module, batch: Batch, accelerator: Accelerator, label_smoothing: float = 0.0
 ) -> Tensor:
     """Cross-entropy of a batch, summed over its target tokens; float32 []."""
-    labels = torch.from_numpy(batch.labels).to(accelerator.device, non_blocking=True)  # [B, T]
-    source = torch.from_numpy(batch.input_ids).to(accelerator.device, non_blocking=True)  # [B, S]
-    mask = None
-    if not batch.attention_mask.all():  # without padding, attention is cheaper without a mask
-        mask = torch.from_numpy(batch.attention_mask).to(accelerator.device, non_blocking=True)
-    logits = model(
-        input_ids=source, attention_mask=mask, decoder_input_ids=shift_right(labels), use_cache=False
-    ).logits
+    labels, logits = run_batch(model, batch, accelerator)
     return functional.cross_entropy(
         logits.flatten(0, 1).float(),
         labels.flatten(),
@@ -260,23 +326,5 @@ def target_loss_sum(
     )
 
 
-def shift_right(labels: Tensor) -> Tensor:
-    """What the decoder reads to predict the labels: `[PAD]`, then all but the last of them; [B, T]."""
-    shifted = functional.pad(labels[:, :-1], (1, 0))
-    return shifted.masked_fill(shifted == IGNORED, 0)
-
-
-@torch.no_grad()
-def mean_target_loss(model: nn.Module, batches: Iterable[Batch], accelerator: Accelerator) -> float | None:
-    """Mean cross-entropy by target token over all ranks; None without any token."""
-    model.eval()
-    totals = torch.zeros(2, dtype=torch.float64, device=accelerator.device)  # loss sum, tokens
-    for batch in batches:
-        totals[0] += target_loss_sum(model, batch, accelerator).double()
-        totals[1] += int((batch.labels != IGNORED).sum())
-    loss, tokens = accelerator.reduce(totals, "sum").tolist()  # type: ignore[union-attr]
-    return loss / tokens if tokens else None
-
-
 def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
+    return every > 0 and step > 0 and step % every == 0

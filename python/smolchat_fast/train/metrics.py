@@ -1,9 +1,12 @@
-"""What a run tells while it goes: `metrics.jsonl`, one line every few steps, and its curves."""
+"""What a run tells while it goes: `metrics.jsonl`, one line every few steps."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,29 +14,33 @@ from typing import Any
 import torch
 
 from smolchat_fast.stage import peak_mb
+from smolchat_fast.train.lines import METRICS, Line, read_lines
 from smolchat_fast.train.state import TrainState
-
-METRICS = "metrics.jsonl"
-CURVE = "curve.png"
 
 
 class Metrics:
     """Writes `metrics.jsonl`; a resumed run goes on after the line of its step.
 
-    Training lines: `step`, `loss` (mean over the target tokens since the last line), `lr`,
-    `grad_norm`, `tokens_per_s` (source and target, without padding), `seconds`, `memory_mb`.
-    Validation lines: `step`, `valid_loss`, `seconds`.
+    Training lines: `step`, `rows`, `loss` (mean over the target tokens since the last line), `lr`,
+    `grad_norm`, `tokens_per_s` (source and target, without padding), `target_tokens_per_s`, `padding`
+    (share of the places of the batches), `seconds`, `memory_mb`. Validation lines: `step`,
+    `valid_loss`, `bits_per_byte`, `exact`, `bleu`, `samples`, `seconds`. Others: `step`, `warning`.
     """
 
-    def __init__(self, folder: Path, state: TrainState, *, every: int = 10) -> None:
-        """Open the file in `folder` and drop lines of steps that `state` has not reached."""
-        self.path, self.every = folder / METRICS, every
-        kept = [line for line in read_metrics(self.path) if line["step"] <= state.step]
-        self._file = self.path.open("w", encoding="utf-8")
-        for line in kept:
-            self._write(line)
-        self._begun = self._since = time.monotonic() - state.seconds
-        self._clear()
+    def __init__(self, folder: Path, state: TrainState, *, every: int = 10, write: bool = True) -> None:
+        """Open the file in `folder` and drop lines of steps that `state` has not reached.
+
+        Args:
+            folder: Where the file is.
+            state: Where the run stands; it holds the sums of the line that is not full yet.
+            every: Steps of a line.
+            write: False on the processes that only help the main one.
+        """
+        self.state, self.every = state, every
+        self._file = _LineFile(folder / METRICS, state.step) if write else None
+        self._begun = time.monotonic() - state.seconds
+        self._since = time.monotonic()
+        self._spent_before = state.since_line.get("seconds", 0.0)
 
     def __enter__(self) -> Metrics:
         """Returns itself."""
@@ -43,58 +50,93 @@ class Metrics:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+    def save_clock(self) -> None:
+        """Put the time in the loop into the state, before it is saved."""
+        self.state.seconds = self.seconds()
+        self.state.since_line["seconds"] = self._spent()
 
     def seconds(self) -> float:
         """Time in the loop, over all runs that made this state."""
         return time.monotonic() - self._begun
 
-    def log(
-        self,
-        state: TrainState,
-        *,
-        loss_sum: float,
-        target_tokens: int,
-        tokens: int,
-        lr: float,
-        grad_norm: float,
-    ) -> None:
-        """Count a step in, and write a line when it is time for one."""
-        self._loss += loss_sum
-        self._targets += target_tokens
-        self._tokens += tokens
-        if state.step % self.every:
-            return
-        now = time.monotonic()
-        self._write(
-            {
-                "step": state.step,
-                "loss": self._loss / max(1, self._targets),
-                "lr": lr,
-                "grad_norm": grad_norm,
-                "tokens_per_s": round(self._tokens / (now - self._since), 1),
-                "seconds": round(self.seconds(), 3),
-                "memory_mb": round(memory_mb(), 1),
-            }
-        )
-        self._clear()
+    def count(self, **amounts: float) -> None:
+        """Add what a step did to the sums of the coming line."""
+        sums = self.state.since_line
+        for name, amount in amounts.items():
+            sums[name] = sums.get(name, 0) + amount
 
-    def log_valid(self, state: TrainState) -> None:
-        """Write a line with the validation loss, whose time does not count in the next rate."""
-        began = self._since
-        self._write({"step": state.step, "valid_loss": state.valid_loss, "seconds": round(self.seconds(), 3)})
-        self._since = began
+    def log_step(self, *, lr: float, grad_norm: float) -> Line | None:
+        """Write a line when it is time for one; returns it."""
+        state, sums = self.state, self.state.since_line
+        if state.step % self.every:
+            return None
+        spent = max(self._spent(), 1e-9)
+        line: Line = {
+            "step": state.step,
+            "rows": state.rows,
+            "loss": sums["loss"] / max(1, sums["target_tokens"]),
+            "lr": lr,
+            "grad_norm": grad_norm,
+            "tokens_per_s": round(sums["tokens"] / spent, 1),
+            "target_tokens_per_s": round(sums["target_tokens"] / spent, 1),
+            "padding": round(1 - sums["tokens"] / max(1, sums["places"]), 4),
+            "seconds": round(self.seconds(), 3),
+            "memory_mb": round(memory_mb(), 1),
+        }
+        self.write(line)
+        sums.clear()
+        self._since, self._spent_before = time.monotonic(), 0.0
+        return line
+
+    def log_validation(self, measures: Mapping[str, Any]) -> Line:
+        """Write a line with what a validation found; returns it."""
+        line = {"step": self.state.step, **measures, "seconds": round(self.seconds(), 3)}
+        self.write(line)
+        return line
 
     def pause(self, seconds: float) -> None:
         """Leave time spent on validation or saving out of the rate."""
         self._since += seconds
 
-    def _clear(self) -> None:
-        self._loss, self._targets, self._tokens, self._since = 0.0, 0, 0, time.monotonic()
+    def write(self, line: Line) -> None:
+        """Append a line."""
+        if self._file is not None:
+            self._file.write(line)
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+    def _spent(self) -> float:
+        return self._spent_before + time.monotonic() - self._since
+
+
+class _LineFile:
+    """A file of JSON lines that a full disk may hold up but not break."""
+
+    def __init__(self, path: Path, last_step: int) -> None:
+        kept = [line for line in read_lines(path) if line["step"] <= last_step]
+        draft = path.with_name(path.name + ".draft")
+        draft.write_text("".join(_text(line) for line in kept), "utf-8")
+        draft.replace(path)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self._waiting = bytearray()
+
+    def write(self, line: Line) -> None:
+        self._waiting += _text(line).encode()
+        try:
+            while self._waiting:
+                del self._waiting[: os.write(self._file, self._waiting)]
+        except OSError as error:
+            # What is left comes with the next line, when there is room again.
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def _text(line: Line) -> str:
+    return json.dumps(line, ensure_ascii=False) + "\n"
 
 
 def memory_mb() -> float:
@@ -102,34 +144,3 @@ def memory_mb() -> float:
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() / (1 << 20)
     return peak_mb()
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file; none if it is not there."""
-    if not path.exists():
-        return []
-    lines = path.read_text("utf-8").split("\n")[:-1]
-    return [json.loads(line) for line in lines]
-
-
-def draw_curve(metrics: Path, out: Path) -> None:
-    """Draw training and validation loss and the learning rate over the steps, as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    lines = read_metrics(metrics)
-    train = [line for line in lines if "loss" in line]
-    valid = [line for line in lines if "valid_loss" in line]
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="step", ylabel="loss by target token")
-    axes.plot([x["step"] for x in train], [x["loss"] for x in train], linewidth=1, label="training")
-    axes.plot([x["step"] for x in valid], [x["valid_loss"] for x in valid], "o-", label="validation")
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    rates = axes.twinx()
-    rates.set_ylabel("learning rate")
-    rates.set_ylim(bottom=0, top=1.05 * max((x["lr"] for x in train), default=1.0) or 1.0)
-    rates.plot([x["step"] for x in train], [x["lr"] for x in train], ":", color="gray", label="learning rate")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    figure.savefig(out, dpi=110)

@@ -49,8 +49,7 @@ def build_optimizer(model: nn.Module, options: TrainOptions) -> Optimizer:
     rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            embeds = parameter.ndim < 2 or "shared" in name or "relative_attention_bias" in name
-            (rest if embeds else matrices).append(parameter)
+            (matrices if is_hidden_matrix(name, parameter) else rest).append(parameter)
     embedding_lr = options.lr if options.embedding_lr is None else options.embedding_lr
     groups: list[dict[str, Any]] = [
         {"params": matrices, "lr": options.lr, "weight_decay": options.weight_decay, "hidden": True},
@@ -64,6 +63,11 @@ def build_optimizer(model: nn.Module, options: TrainOptions) -> Optimizer:
         return Adafactor(groups, lr=options.lr, relative_step=False, scale_parameter=False, warmup_init=False)
     kind = Muon if options.optimizer == "muon" else AdamW
     return kind(groups, lr=options.lr, betas=BETAS, fused=True)
+
+
+def is_hidden_matrix(name: str, parameter: Tensor) -> bool:
+    """Whether a parameter of this name maps hidden states to hidden states."""
+    return parameter.ndim == 2 and "shared" not in name and "relative_attention_bias" not in name
 
 
 class Muon(AdamW):

@@ -11,6 +11,21 @@ from smolchat_fast.stream import StreamOptions
 OptimizerName = Literal["adamw", "adafactor", "muon"]
 ScheduleName = Literal["wsd", "cosine", "onecycle", "constant"]
 Precision = Literal["fp32", "bf16", "fp16"]
+TrainerName = Literal["own", "hf"]
+
+WATCHED_ONLY = frozenset(
+    {
+        "eval_every",
+        "eval_batches",
+        "eval_answers",
+        "save_every",
+        "save_minutes",
+        "keep",
+        "log_every",
+        "trackers",
+    }
+)
+"""Options that change what is seen of a run but no weight, so a run may go on with others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +53,7 @@ class TrainOptions:
     max_norm: float = 1.0
     """Gradients are scaled down to this norm; 0: never."""
     accumulate: int = 1
-    """Batches of a step."""
+    """Batches of a step, which all processes share: a run may go on with another number of them."""
     dropout: float | None = None
     """Dropout while training; the model's own by default."""
     label_smoothing: float = 0.0
@@ -54,15 +69,25 @@ class TrainOptions:
     freeze: tuple[str, ...] = ()
     """Regular expressions; a parameter whose name begins with a match is not trained."""
     eval_every: int = 1000
-    """Steps between validation losses; 0: only at the end."""
+    """Steps between validations; 0: only at the end."""
     eval_batches: int = 200
     """Batches of a validation loss at most; 0: all."""
+    eval_answers: int = 32
+    """Validation rows, always the same, that are answered at each validation: exact match and BLEU-4."""
+    final_weights: Literal["last", "best"] = "last"
+    """What becomes the model: the last weights, or those of the lowest validation loss."""
     save_every: int = 1000
     """Steps between checkpoints; 0: only at the end."""
+    save_minutes: float = 15.0
+    """Minutes between checkpoints at most; 0: only `save_every` counts."""
     keep: int = 2
-    """Checkpoints kept."""
+    """Checkpoints kept, beside the one of the lowest validation loss."""
     log_every: int = 10
     """Steps between lines of `metrics.jsonl`."""
+    trackers: tuple[str, ...] = ()
+    """Where figures go as well, by accelerate's names: tensorboard, wandb, swanlab, trackio, ..."""
+    trainer: TrainerName = "own"
+    """own: this package's loop; hf: the same run by the Seq2SeqTrainer of transformers."""
     seed: int = 1
     """Decides first weights and dropout; the order of rows has its own in `stream`."""
     stream: StreamOptions = StreamOptions()
@@ -91,10 +116,14 @@ class TrainOptions:
             "label_smoothing": (0 <= self.label_smoothing < 1, "must be in [0, 1)"),
             "eval_every": (self.eval_every >= 0, "must be at least 0"),
             "eval_batches": (self.eval_batches >= 0, "must be at least 0"),
+            "eval_answers": (self.eval_answers >= 0, "must be at least 0"),
             "save_every": (self.save_every >= 0, "must be at least 0"),
+            "save_minutes": (self.save_minutes >= 0, "must be at least 0"),
             "keep": (self.keep >= 1, "must be at least 1"),
             "log_every": (self.log_every >= 1, "must be at least 1"),
         }
+        if self.trainer == "hf" and (self.final_weights == "best" or self.trackers):
+            raise ValueError("option trainer = hf: goes with final_weights = last and without trackers")
         if self.schedule != "wsd":
             del rules["decay_share"]
         for name, (fits, rule) in rules.items():

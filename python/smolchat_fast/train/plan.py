@@ -6,26 +6,36 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from transformers import T5ForConditionalGeneration
+from safetensors.torch import load_model as load_weights
+from transformers import AutoTokenizer, T5ForConditionalGeneration
 
-from smolchat_fast.errors import StoppedError
-from smolchat_fast.model import count_parameters, load_model, save_model, set_dropout
+from smolchat_fast.errors import StageError, StoppedError
+from smolchat_fast.evaluate.evaluate import pick_rows
+from smolchat_fast.model import count_parameters, save_model, set_dropout
 from smolchat_fast.progress import Progress, ignore
-from smolchat_fast.stage import Report, run_stage
-from smolchat_fast.stream import Batch, Stream
-from smolchat_fast.train.checkpoint import Checkpoints
+from smolchat_fast.rows import read_texts
+from smolchat_fast.stage import PARTIAL, Report, run_stage, to_json
+from smolchat_fast.stream import Stream
+from smolchat_fast.train.curves import draw_curves
+from smolchat_fast.train.lines import METRICS, read_lines, training
 from smolchat_fast.train.loop import Run
-from smolchat_fast.train.metrics import CURVE, METRICS, draw_curve, read_metrics
 from smolchat_fast.train.optimizer import build_optimizer, freeze
-from smolchat_fast.train.options import TrainOptions
+from smolchat_fast.train.options import WATCHED_ONLY, TrainOptions
+from smolchat_fast.train.ranks import lead_or_follow, on_cpu
 from smolchat_fast.train.state import seed_everything
+from smolchat_fast.train.trackers import start_trackers, trackers_for
+from smolchat_fast.train.validation import Answers, Valid
+
+if TYPE_CHECKING:
+    from smolchat_fast.train.hf import HfRun
 
 
 @dataclass(frozen=True)
@@ -45,39 +55,44 @@ class Plan:
 
     def run(self, out: Path, *, threads: int | None, overwrite: bool, progress: Progress | None) -> Report:
         """Train unless `out` is there already."""
+        partial = out.with_name(out.name + PARTIAL)
 
-        def work(partial: list[Path]) -> Report:
-            with _torch_settings(self.options, threads):
-                return self._train(partial[0], out, threads, progress or ignore)
+        def train() -> Report:
+            return self._train(partial, out, threads, progress or ignore)
 
-        finished = run_stage(
-            self.name,
-            out,
-            work,
-            inputs=[*self.inputs, *([self.valid] if self.valid else []), self.tokenizer],
-            options={"train": self.options, **self.more_options},
-            overwrite=overwrite,
-            resumable=True,
-        )
-        # Only now: until the model was published, a run that is killed goes on from its last checkpoint.
-        shutil.rmtree(out / "checkpoints", ignore_errors=True)
-        return finished.report
+        def stage(train_together: Callable[[], Report]) -> Report:
+            options = {
+                name: value for name, value in asdict(self.options).items() if name not in WATCHED_ONLY
+            }
+            finished = run_stage(
+                self.name,
+                out,
+                lambda _: train_together(),
+                inputs=[*self.inputs, *([self.valid] if self.valid else []), self.tokenizer],
+                options=to_json({"train": options, **self.more_options}),
+                overwrite=overwrite,
+                resumable=True,
+            )
+            # Only now: until the model was published, a run that is killed goes on from its last checkpoint.
+            for folder in ("checkpoints", "hf"):
+                shutil.rmtree(out / folder, ignore_errors=True)
+            return finished.report
+
+        with _torch_settings(self.options, threads):
+            return lead_or_follow(stage, train)
 
     def _train(self, partial: Path, out: Path, threads: int | None, progress: Progress) -> Report:
         options = self.options
         seed_everything(options.seed)
-        latest = Checkpoints(partial / "checkpoints").latest()
-        model = self.first_model() if latest is None else load_model(latest)
-        if options.dropout is not None:
-            set_dropout(model, options.dropout)
-        if options.gradient_checkpointing:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)
-                # Newer releases of transformers 5 call it activation_checkpointing_enable.
-                model.gradient_checkpointing_enable({"use_reentrant": False})
-        freeze(model, options.freeze)
-        accelerator = Accelerator(mixed_precision={"fp32": "no"}.get(options.precision, options.precision))
-        run = Run(
+        model = self.first_model()
+        self._prepare(model)
+        accelerator = Accelerator(
+            cpu=on_cpu(),
+            mixed_precision={"fp32": "no"}.get(options.precision, options.precision),
+            **trackers_for(options.trackers, partial),
+        )
+        seed_everything(options.seed, rank=accelerator.process_index)
+        run = _kind(options)(
             options=options,
             model=model,
             optimizer=build_optimizer(model, options),
@@ -88,14 +103,37 @@ class Plan:
             out=partial,
             progress=progress,
         )
-        if not run.train():
-            raise StoppedError(
-                f"stopped after {run.state.step:,} steps; saved in {partial / 'checkpoints'}. "
-                f"The same command goes on from there and makes {out}."
-            )
-        save_model(model, self.tokenizer, partial)
-        draw_curve(partial / METRICS, partial / CURVE)
+        start_trackers(accelerator, out.name, options)
+        try:
+            ended = run.train()
+        finally:
+            accelerator.end_training()
+        if not ended:
+            raise _stopped(run, partial, out)
+        if accelerator.is_main_process:
+            self._finish(run, model, partial)
         return _report(run, model)
+
+    def _prepare(self, model: T5ForConditionalGeneration) -> None:
+        """Make the model as the options want it in training."""
+        options = self.options
+        if options.dropout is not None:
+            set_dropout(model, options.dropout)
+        if options.gradient_checkpointing:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
+                # Newer releases of transformers 5 call it activation_checkpointing_enable.
+                model.gradient_checkpointing_enable({"use_reentrant": False})
+        freeze(model, options.freeze)
+
+    def _finish(self, run: Run | HfRun, model: T5ForConditionalGeneration, partial: Path) -> None:
+        """Write the model folder and the curves."""
+        best = run.state.best_step
+        other_is_best = best is not None and best != run.state.step
+        if isinstance(run, Run) and self.options.final_weights == "best" and other_is_best:
+            load_weights(model, run.checkpoints.step(best or 0) / "model.safetensors")
+        save_model(model, self.tokenizer, partial)
+        draw_curves({"": read_lines(partial / METRICS)}, partial / "curves")
 
     def _stream(self, paths: Iterable[Path], accelerator: Accelerator, threads: int | None) -> Stream:
         options = self.options
@@ -109,16 +147,50 @@ class Plan:
             threads=threads,
         )
 
-    def _valid(self, accelerator: Accelerator, threads: int | None) -> Callable[[], Iterable[Batch]] | None:
+    def _valid(self, accelerator: Accelerator, threads: int | None) -> Valid | None:
         if self.valid is None:
             return None
-        path, stream = self.valid, replace(self.options.stream, seed=0)
+        path, options = self.valid, self.options
+        stream = replace(options.stream, seed=0)
+        columns = (stream.source_column, stream.target_column)
 
         def batches() -> Stream:
             rank, world = accelerator.process_index, accelerator.num_processes
             return Stream([path], self.tokenizer, stream, rank=rank, world=world, epochs=1, threads=threads)
 
-        return batches
+        answers = None
+        if options.eval_answers and accelerator.is_main_process:
+            picked = pick_rows([path], options.eval_answers, columns)
+            tokenizer = AutoTokenizer.from_pretrained(self.tokenizer)
+            prompts, expected = ([row[i] for row in picked] for i in range(2))
+            answers = Answers(tokenizer, prompts, expected, stream.max_source, stream.max_target)
+        return Valid(batches, _text_bytes(path, columns[1]), stream.max_target, answers)
+
+
+def _kind(options: TrainOptions) -> type[Run] | type[HfRun]:
+    if options.trainer == "own":
+        return Run
+    from smolchat_fast.train.hf import HfRun
+
+    return HfRun
+
+
+def _text_bytes(path: Path, column: str) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """UTF-8 bytes of each text of a column."""
+    return np.array(
+        [len(text.encode()) for texts in read_texts([path], [column]) for text in texts[0]], np.int64
+    )
+
+
+def _stopped(run: Run | HfRun, partial: Path, out: Path) -> BaseException:
+    step = run.state.step
+    if run.saved_step == step:
+        return StoppedError(
+            f"stopped after {step:,} steps; saved in {partial}. "
+            f"The same command goes on from there and makes {out}:"
+        )
+    older = "nothing was saved" if run.saved_step is None else f"the last checkpoint is of {run.saved_step:,}"
+    return StageError(f"stopped after {step:,} steps, but the disk is full: {older}. Free some space first.")
 
 
 @contextmanager
@@ -141,9 +213,9 @@ def _torch_settings(options: TrainOptions, threads: int | None) -> Iterator[None
         torch.set_flush_denormal(False)
 
 
-def _report(run: Run, model: T5ForConditionalGeneration) -> Report:
+def _report(run: Run | HfRun, model: T5ForConditionalGeneration) -> Report:
     state = run.state
-    losses = [line["loss"] for line in read_metrics(run.out / METRICS) if "loss" in line]
+    losses = [line["loss"] for line in training(read_lines(run.out / METRICS))]
     return {
         "parameters": count_parameters(model),
         "trained_parameters": count_parameters(model, trainable=True),

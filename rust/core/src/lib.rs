@@ -4,7 +4,7 @@
 //! raw files --sources--> rows --clean--> rows --dedup--> rows --split--> train / valid
 //!                                          |
 //!                                          +--words--> counts --tokenizer--> merge list
-//! tokenizer + train --stream--> batches
+//! tokenizer + train --encode--> ids --stream--> batches
 //! ```
 //!
 //! Every stage is one module with one options struct, one report and one entry function; those that
@@ -13,12 +13,14 @@
 
 pub mod clean;
 pub mod dedup;
+pub mod encode;
 mod error;
 pub mod infer;
 pub mod io;
 pub mod job;
 pub mod sources;
 pub mod split;
+pub mod stats;
 pub mod stream;
 pub mod text;
 pub mod tokenizer;

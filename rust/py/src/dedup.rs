@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch};
+use arrow::array::Int64Array;
+use arrow::datatypes::{DataType, Field, Schema};
 use pyo3::prelude::*;
 use pyo3_arrow::input::AnyRecordBatch;
-use pyo3_arrow::{PyArray, PyRecordBatch};
-use smolchat_core::dedup::{self, DedupOptions, TableTexts};
+use pyo3_arrow::{PyArray, PyRecordBatch, PyTable};
+use smolchat_core::dedup::{self, DedupFiles, DedupOptions, IndexReader, IndexWriter, TableTexts};
 
 use crate::error::to_python;
 use crate::job;
@@ -23,8 +24,10 @@ pub fn find_duplicates(
     threads: Option<usize>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(Py<PyAny>, Py<PyAny>)> {
-    let texts = texts(Some(data), &options.0)?;
-    let against = self::texts(against, &options.0)?;
+    let schema = data.schema()?;
+    let columns = dedup::compared_columns(&schema, &options.0.columns).map_err(to_python)?;
+    let texts = texts(Some(data), &columns)?;
+    let against = self::texts(against, options.0.columns_of_against(&columns))?;
     let groups = job::run(py, threads, progress, |job| {
         dedup::find_duplicates_against(&texts, &against, &options.0, job)
     })?;
@@ -34,16 +37,41 @@ pub fn find_duplicates(
     Ok((kept, removed.into_pyarrow(py)?.unbind()))
 }
 
-fn texts(table: Option<AnyRecordBatch>, options: &DedupOptions) -> PyResult<TableTexts> {
-    let Some(table) = table else { return TableTexts::new(&[], &[]).map_err(to_python) };
+fn texts(table: Option<AnyRecordBatch>, columns: &[String]) -> PyResult<TableTexts> {
+    let batches = table.map_or(Ok(Vec::new()), |table| table.into_table().map(|table| table.into_inner().0));
+    TableTexts::new(&batches?, columns).map_err(to_python)
+}
+
+/// The columns of a table that are compared if none are named.
+#[pyfunction]
+pub fn compared_columns(table: AnyRecordBatch) -> PyResult<Vec<String>> {
     let schema = table.schema()?;
-    let columns = dedup::compared_columns(&schema, &options.columns).map_err(to_python)?;
-    let batches: Vec<RecordBatch> = table.into_table()?.into_inner().0;
-    TableTexts::new(&batches, &columns).map_err(to_python)
+    dedup::compared_columns(&schema, &[]).map_err(to_python)
+}
+
+/// Writes the named columns of a table as an index.
+#[pyfunction]
+pub fn save_index(table: AnyRecordBatch, columns: Vec<String>, path: PathBuf) -> PyResult<u64> {
+    let mut index = IndexWriter::create(&path, &columns).map_err(to_python)?;
+    for batch in table.into_table()?.into_inner().0 {
+        index.write(&batch).map_err(to_python)?;
+    }
+    index.finish().map_err(to_python)
+}
+
+/// Columns and rows of an index.
+#[pyfunction]
+pub fn load_index(py: Python<'_>, path: PathBuf) -> PyResult<(Vec<String>, Py<PyAny>)> {
+    let index = IndexReader::open(&path).map_err(to_python)?;
+    let columns = index.columns().to_vec();
+    let fields = columns.iter().map(|name| Field::new(name, DataType::Utf8, false));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let batches = index.map(|batch| batch.map_err(to_python)).collect::<PyResult<Vec<_>>>()?;
+    Ok((columns, PyTable::try_new(batches, schema)?.into_pyarrow(py)?.unbind()))
 }
 
 #[pyfunction]
-#[pyo3(signature = (inputs, out, options, *, removed=None, against=Vec::new(), threads=None, progress=None))]
+#[pyo3(signature = (inputs, out, options, *, removed=None, against=Vec::new(), index=None, grown=None, threads=None, progress=None))]
 #[allow(clippy::too_many_arguments)] // each is a keyword in Python
 pub fn deduplicate_files(
     py: Python<'_>,
@@ -52,10 +80,19 @@ pub fn deduplicate_files(
     options: Options<DedupOptions>,
     removed: Option<PathBuf>,
     against: Vec<PathBuf>,
+    index: Option<PathBuf>,
+    grown: Option<PathBuf>,
     threads: Option<usize>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let work =
-        |job: &_| dedup::deduplicate_files(&inputs, &out, removed.as_deref(), &against, &options.0, job);
+    let files = DedupFiles {
+        inputs: &inputs,
+        against: &against,
+        index: index.as_deref(),
+        out: &out,
+        removed: removed.as_deref(),
+        grown: grown.as_deref(),
+    };
+    let work = |job: &_| dedup::deduplicate_files(&files, &options.0, job);
     to_json(&job::run(py, threads, progress, work)?)
 }

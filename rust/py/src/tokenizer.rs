@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use pyo3::prelude::*;
 use pyo3_arrow::PyTable;
-use smolchat_core::tokenizer::{self, Built, TokenizerOptions};
+use smolchat_core::tokenizer::{self, Built, LearnedElsewhere, TokenizerOptions};
 use smolchat_core::words::{self, WordCounts};
 
 use crate::column::TextColumn;
@@ -52,6 +52,21 @@ pub fn build_tokenizer_from_files(
 ) -> PyResult<(String, String)> {
     let work = |job: &_| tokenizer::build_from_files(&inputs, &options.0, job);
     to_texts(job::run(py, threads, progress, work)?)
+}
+
+/// The expression by which texts are cut before tokens are made.
+#[pyfunction]
+pub fn tokenizer_pattern() -> String {
+    tokenizer::pattern()
+}
+
+/// A vocabulary that another library has learned, as JSON.
+#[pyfunction]
+pub fn assemble_tokenizer(
+    learned: Options<LearnedElsewhere>,
+    added_tokens: Vec<String>,
+) -> PyResult<(String, String)> {
+    to_texts(tokenizer::assemble(learned.0, &added_tokens).map_err(to_python)?)
 }
 
 /// The content of `tokenizer.json`, and the report as JSON.

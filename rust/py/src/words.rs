@@ -26,16 +26,32 @@ pub fn count_words<'py>(
 }
 
 #[pyfunction]
-#[pyo3(signature = (inputs, out, options, *, threads=None, progress=None))]
+#[pyo3(signature = (inputs, out, parts, options, *, threads=None, progress=None))]
 pub fn count_words_files(
     py: Python<'_>,
     inputs: Vec<PathBuf>,
     out: PathBuf,
+    parts: PathBuf,
     options: Options<WordOptions>,
     threads: Option<usize>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<String> {
-    let work = |job: &_| words::count_words_files(&inputs, &out, &options.0, job);
+    let work = |job: &_| words::count_words_files(&inputs, &out, &parts, &options.0, job);
+    to_json(&job::run(py, threads, progress, work)?)
+}
+
+#[pyfunction]
+#[pyo3(signature = (inputs, out, parts, memory_mb, *, threads=None, progress=None))]
+pub fn merge_word_count_files(
+    py: Python<'_>,
+    inputs: Vec<PathBuf>,
+    out: PathBuf,
+    parts: PathBuf,
+    memory_mb: usize,
+    threads: Option<usize>,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<String> {
+    let work = |job: &_| words::merge_files(&inputs, &out, &parts, memory_mb, job);
     to_json(&job::run(py, threads, progress, work)?)
 }
 
@@ -44,6 +60,13 @@ pub fn merge_word_counts<'py>(py: Python<'py>, tables: Vec<PyTable>) -> PyResult
     let batches = tables.iter().flat_map(PyTable::batches);
     let tables = batches.map(WordCounts::from_batch).collect::<Result<Vec<_>, _>>().map_err(to_python)?;
     to_table(py, &py.detach(|| words::merge(tables)))
+}
+
+/// The table of a file of counts; none if it holds rows of text.
+#[pyfunction]
+pub fn read_word_counts(py: Python<'_>, path: PathBuf) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let counts = py.detach(|| WordCounts::read_if_table(&path)).map_err(to_python)?;
+    counts.map(|counts| to_table(py, &counts)).transpose()
 }
 
 /// The dictionary, loaded once for many texts.

@@ -62,7 +62,7 @@ impl Cleaner {
     pub fn new(options: &CleanOptions) -> Result<Self> {
         options.check()?;
         let html: Apply = if options.pages { rules::pages } else { rules::html };
-        let all: [(bool, (Rule, Traits, Apply)); 7] = [
+        let all: [(bool, (Rule, Traits, Apply)); 9] = [
             (options.control, (Rule::Control, Traits::CONTROL, rules::control)),
             (options.templates, (Rule::Templates, Traits::TEMPLATE, rules::templates)),
             (options.html, (Rule::Html, Traits::MARKUP, html)),
@@ -70,6 +70,8 @@ impl Cleaner {
             (options.punctuation, (Rule::Punctuation, Traits::PUNCTUATION, rules::punctuation)),
             (options.repeats, (Rule::Repeats, Traits::REPEAT, rules::repeats)),
             (options.spaces, (Rule::Spaces, Traits::SPACE, rules::spaces)),
+            (options.simplified, (Rule::Simplified, Traits::ANY, rules::simplified)),
+            (options.personal, (Rule::Personal, Traits::ANY, rules::personal)),
         ];
         let rules = all.into_iter().filter(|(on, _)| *on).map(|(_, rule)| rule).collect();
         Ok(Self { rules, options: options.clone() })

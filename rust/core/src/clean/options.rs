@@ -24,6 +24,10 @@ pub struct CleanOptions {
     pub repeats: bool,
     /// Remove spaces between Chinese characters, at the ends of lines and around the text.
     pub spaces: bool,
+    /// Write traditional characters in their simplified form (OpenCC, t2s).
+    pub simplified: bool,
+    /// Mask mobile numbers, identity numbers and e-mail addresses.
+    pub personal: bool,
     /// Drop rows with nothing in a cleaned column.
     pub empty: bool,
     /// Drop rows with text that was decoded wrongly.
@@ -56,6 +60,8 @@ impl Default for CleanOptions {
             punctuation: true,
             repeats: true,
             spaces: true,
+            simplified: false,
+            personal: false,
             empty: true,
             broken: true,
             punctuation_only: true,

@@ -5,7 +5,7 @@ const SAMPLES: usize = 5;
 /// Characters shown before and after the first difference.
 const CONTEXT: usize = 24;
 
-/// A rule of cleaning; the first seven change texts, the others drop rows.
+/// A rule of cleaning; the first nine change texts, the others drop rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
     /// Control and invisible characters, encoding repair.
@@ -22,6 +22,10 @@ pub enum Rule {
     Repeats,
     /// Spaces between Chinese characters and at ends.
     Spaces,
+    /// Traditional characters.
+    Simplified,
+    /// Personal data.
+    Personal,
     /// Nothing is left.
     Empty,
     /// Decoded wrongly.
@@ -40,7 +44,7 @@ pub enum Rule {
 
 impl Rule {
     /// All rules in the order in which they are applied.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Control,
         Self::Templates,
         Self::Html,
@@ -48,6 +52,8 @@ impl Rule {
         Self::Punctuation,
         Self::Repeats,
         Self::Spaces,
+        Self::Simplified,
+        Self::Personal,
         Self::Empty,
         Self::Broken,
         Self::PunctuationOnly,
@@ -68,6 +74,8 @@ impl Rule {
             Self::Punctuation => "punctuation",
             Self::Repeats => "repeats",
             Self::Spaces => "spaces",
+            Self::Simplified => "simplified",
+            Self::Personal => "personal",
             Self::Empty => "empty",
             Self::Broken => "broken",
             Self::PunctuationOnly => "punctuation_only",

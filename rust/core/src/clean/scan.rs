@@ -21,8 +21,11 @@ impl Traits {
     /// A space between Chinese characters, before another space, at the end of a line, or at either end.
     pub const SPACE: Self = Self(1 << 6);
 
+    /// What every text has, for rules that look themselves.
+    pub const ANY: Self = Self(0);
+
     pub fn has(self, wanted: Self) -> bool {
-        self.0 & wanted.0 != 0
+        wanted == Self::ANY || self.0 & wanted.0 != 0
     }
 
     pub fn of(text: &str) -> Self {

@@ -258,3 +258,28 @@ proptest! {
         prop_assert!(cleaned.contains(&url), "{:?}", cleaned);
     }
 }
+
+#[test]
+fn personal_data_are_masked_if_asked_for() {
+    let options = CleanOptions { personal: true, ..CleanOptions::default() };
+    let clean = |text| clean_text(text, &options).expect("in range").into_owned();
+    assert_eq!(
+        clean("电话13812345678，证件11010519491231002X，邮箱a.b@example.com。"),
+        "电话【手机号】，证件【身份证号】，邮箱【邮箱】。"
+    );
+    // Another check character, a longer number, a part of a word, a decorator.
+    for text in ["证件110105194912310021。", "单号138123456789。", "型号x13812345678", "@property 和 a@b"]
+    {
+        assert_eq!(clean(text), text);
+    }
+    assert_eq!(clean_text("电话13812345678", &CleanOptions::default()).expect("in range"), "电话13812345678");
+}
+
+#[test]
+fn traditional_characters_are_simplified_if_asked_for_but_not_in_code() {
+    let options = CleanOptions { simplified: true, ..CleanOptions::default() };
+    let clean = |text| clean_text(text, &options).expect("in range").into_owned();
+    assert_eq!(clean("乾隆皇帝說頭髮乾了"), "乾隆皇帝说头发干了");
+    assert_eq!(clean("看 `說` 這個字"), "看 `說` 这个字");
+    assert_eq!(clean("简体字不变"), "简体字不变");
+}

@@ -2,12 +2,13 @@
 
 use rayon::prelude::*;
 
+use super::group::Removed;
 use super::signature::Signatures;
 use crate::error::Result;
 use crate::job::Job;
 
 /// Rows that may be duplicates of each other.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Candidates {
     /// Rows in all.
     pub(super) rows_in_all: usize,
@@ -21,6 +22,8 @@ pub struct Candidates {
     pub(super) buckets: Lists,
     /// The buckets of each of `rows`.
     pub(super) buckets_of: Lists,
+    /// Rows that go whatever the others are like, ascending.
+    pub(super) gone: Vec<Removed>,
 }
 
 /// Many short lists in one piece of memory.
@@ -42,6 +45,13 @@ impl Lists {
 }
 
 impl Candidates {
+    /// Rows that go already, ascending, and keep no other row away.
+    #[must_use]
+    pub fn without(mut self, gone: Vec<Removed>) -> Self {
+        self.gone = gone;
+        self
+    }
+
     /// Rows whose texts decide, ascending: each shares a band with another one.
     #[must_use]
     pub fn rows(&self) -> &[u32] {
@@ -75,7 +85,8 @@ pub fn candidates(signatures: &Signatures, against: usize, job: &Job) -> Result<
     })?;
     let (rows, buckets) = number_members(bands, signatures.rows());
     let buckets_of = invert(&buckets, rows.len());
-    Ok(Candidates { rows_in_all: signatures.rows(), against, copies, rows, buckets, buckets_of })
+    let rows_in_all = signatures.rows();
+    Ok(Candidates { rows_in_all, against, copies, rows, buckets, buckets_of, gone: Vec::new() })
 }
 
 fn find_copies(signatures: &Signatures) -> Vec<(u32, u32)> {

@@ -9,14 +9,16 @@ use arrow::datatypes::SchemaRef;
 use serde::Serialize;
 
 use super::band::candidates;
+use super::contain::Questions;
 use super::group::{Groups, Removed, groups};
+use super::index::{IndexReader, IndexWriter};
 use super::options::DedupOptions;
 use super::reason::{reasons, with_reasons};
 use super::signature::{Signatures, signatures};
 use super::texts::{TableTexts, compared_columns};
 use super::verify::Verifier;
 use crate::error::{Error, Result};
-use crate::io::{ParquetOutput, RowBatch, Rows};
+use crate::io::{ParquetOutput, Rows};
 use crate::job::Job;
 
 /// What the removal of duplicates did.
@@ -30,64 +32,118 @@ pub struct DedupReport {
     pub same_rows: u64,
     /// Rows that were similar to a kept row.
     pub similar_rows: u64,
-    /// Those of both whose kept row is one of `against`.
+    /// Those of both whose kept row is one of `against` or of the index.
     pub against_rows: u64,
+    /// Rows of the index that was written.
+    pub index_rows: u64,
+}
+
+/// The files of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct DedupFiles<'a> {
+    /// Rows to look at.
+    pub inputs: &'a [PathBuf],
+    /// Rows that are compared as if they came first, and are not written.
+    pub against: &'a [PathBuf],
+    /// Index of rows that were kept by earlier runs; they come behind those of `against`.
+    pub index: Option<&'a Path>,
+    /// Parquet file of the rows that stay.
+    pub out: &'a Path,
+    /// Parquet file of the rows that go, with the reason.
+    pub removed: Option<&'a Path>,
+    /// Index of the rows of `index` and of those that stay.
+    pub grown: Option<&'a Path>,
 }
 
 /// Writes the rows of files that are no duplicates of an earlier one to `out`, the others with the
 /// reason to `removed`.
 ///
-/// The rows of `against` are compared as if they came first, and are not written. Rows are numbered
-/// from 0 through all inputs. Memory is that of the signatures and of the texts that share a band.
+/// Rows are numbered from 0 through all inputs. Memory is that of the signatures and of the texts that
+/// share a band.
 ///
 /// # Errors
 /// [`Error::Option`] if an option is out of range or no column to compare is found; [`Error::File`],
 /// [`Error::Record`] and [`Error::Io`] name the file; [`Error::Cancelled`] if the job was asked to stop.
-pub fn deduplicate_files(
-    inputs: &[PathBuf],
-    out: &Path,
-    removed: Option<&Path>,
-    against: &[PathBuf],
-    options: &DedupOptions,
-    job: &Job,
-) -> Result<DedupReport> {
-    let columns = compared_columns(Rows::open(inputs)?.schema(), &options.columns)?;
-    let source = Source { inputs, against, columns };
-    let (signatures, against_rows) = source.signatures(options, job)?;
+pub fn deduplicate_files(files: &DedupFiles<'_>, options: &DedupOptions, job: &Job) -> Result<DedupReport> {
+    let columns = compared_columns(Rows::open(files.inputs)?.schema(), &options.columns)?;
+    let against_columns = options.columns_of_against(&columns).to_vec();
+    let source = Source { files, columns, against_columns };
+    source.check_index()?;
+    let Found { signatures, earlier_rows, contained } = source.signatures(options, job)?;
     job.phase("candidates", 0);
-    let candidates = candidates(&signatures, against_rows, job)?;
+    let candidates = candidates(&signatures, earlier_rows, job)?.without(contained);
     drop(signatures);
     let verifier = source.texts_of(candidates.rows(), options, job)?;
     let groups = groups(candidates, &verifier, job)?;
     drop(verifier);
-    write(inputs, out, removed, &groups, job)?;
-    Ok(report(&groups))
+    let index_rows = source.write(&groups, job)?;
+    Ok(report(&groups, index_rows))
 }
 
 /// The files of one run, read once for each step.
 struct Source<'a> {
-    inputs: &'a [PathBuf],
-    against: &'a [PathBuf],
+    files: &'a DedupFiles<'a>,
     columns: Vec<String>,
+    against_columns: Vec<String>,
+}
+
+/// Where a batch comes from, in the order of reading.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Against,
+    Index,
+    Inputs,
+}
+
+/// What the first pass gives.
+struct Found {
+    signatures: Signatures,
+    /// Rows of `against` and of the index.
+    earlier_rows: usize,
+    /// Rows that contain one of `against`.
+    contained: Vec<Removed>,
 }
 
 impl Source<'_> {
-    /// Signatures of all rows, those of `against` first, and how many these are.
-    fn signatures(&self, options: &DedupOptions, job: &Job) -> Result<(Signatures, usize)> {
-        let mut found = Signatures::empty(options)?;
-        job.phase("signatures", self.rows()?);
-        let mut against_rows = 0;
-        self.for_each_batch(job, |_, texts, is_input| {
-            found.append(&signatures(texts, options, job)?)?;
-            if !is_input {
-                against_rows = found.rows();
-            }
-            Ok(())
-        })?;
-        Ok((found, against_rows))
+    fn check_index(&self) -> Result<()> {
+        let Some(path) = self.files.index else { return Ok(()) };
+        let index = IndexReader::open(path)?;
+        if index.columns() != self.columns {
+            let (has, wanted) = (index.columns().join(", "), self.columns.join(", "));
+            let problem = format!("holds the columns {has}, but {wanted} are compared; name others");
+            return Err(Error::file(path, problem));
+        }
+        Ok(())
     }
 
-    /// The texts of these rows, counted through `against` and then the inputs.
+    /// Signatures of all rows, and which rows contain one of `against`.
+    fn signatures(&self, options: &DedupOptions, job: &Job) -> Result<Found> {
+        let mut questions = Questions::new(options);
+        let mut found =
+            Found { signatures: Signatures::empty(options)?, earlier_rows: 0, contained: Vec::new() };
+        job.phase("signatures", self.rows()?);
+        let mut prepared = false;
+        self.for_each_batch(job, |range, texts, part| {
+            found.signatures.append(&signatures(texts, options, job)?)?;
+            match part {
+                Part::Against => questions.extend(texts),
+                Part::Index => {}
+                Part::Inputs => {
+                    if !std::mem::replace(&mut prepared, true) {
+                        questions.prepare();
+                    }
+                    let first_row = (range.start - found.earlier_rows) as u64;
+                    found.contained.extend(questions.find(texts, first_row, job)?);
+                    return Ok(());
+                }
+            }
+            found.earlier_rows = range.end;
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The texts of these rows, counted through all parts.
     fn texts_of(&self, rows: &[u32], options: &DedupOptions, job: &Job) -> Result<Verifier> {
         let mut verifier = Verifier::new(options);
         let mut rest = rows;
@@ -103,71 +159,105 @@ impl Source<'_> {
     }
 
     fn rows(&self) -> Result<u64> {
-        let against = if self.against.is_empty() { 0 } else { Rows::open(self.against)?.rows() };
-        Ok(against + Rows::open(self.inputs)?.rows())
+        let DedupFiles { inputs, against, index, .. } = self.files;
+        let against = if against.is_empty() { 0 } else { Rows::open(against)?.rows() };
+        let index = index.map_or(Ok(0), |path| IndexReader::open(path).map(|index| index.rows()))?;
+        Ok(against + index + Rows::open(inputs)?.rows())
     }
 
-    /// Calls `work` with the row numbers and texts of each batch, and whether it is of the inputs.
+    /// Calls `work` with the row numbers and texts of each batch, and where it comes from.
     fn for_each_batch(
         &self,
         job: &Job,
-        mut work: impl FnMut(Range<usize>, &TableTexts, bool) -> Result<()> + Send,
+        mut work: impl FnMut(Range<usize>, &TableTexts, Part) -> Result<()> + Send,
     ) -> Result<()> {
         let mut start = 0;
-        for (paths, is_input) in [(self.against, false), (self.inputs, true)] {
-            if paths.is_empty() {
-                continue;
-            }
-            read_ahead(Rows::open(paths)?, job, |found| {
-                self.columns.iter().try_for_each(|name| found.text(name).map(|_| ()))?;
-                let texts = TableTexts::new(std::slice::from_ref(&found.batch), &self.columns)?;
-                let range = start..start + found.batch.num_rows();
-                start = range.end;
-                work(range, &texts, is_input)
+        let mut next = |batch: &RecordBatch, columns: &[String], part| {
+            let texts = TableTexts::new(std::slice::from_ref(batch), columns)?;
+            let range = start..start + batch.num_rows();
+            start = range.end;
+            work(range, &texts, part)
+        };
+        let DedupFiles { inputs, against, index, .. } = *self.files;
+        if !against.is_empty() {
+            read_ahead(checked(against, &self.against_columns)?, job, |batch| {
+                next(&batch, &self.against_columns, Part::Against)
             })?;
         }
-        Ok(())
+        if let Some(path) = index {
+            read_ahead(IndexReader::open(path)?, job, |batch| next(&batch, &self.columns, Part::Index))?;
+        }
+        read_ahead(checked(inputs, &self.columns)?, job, |batch| next(&batch, &self.columns, Part::Inputs))
+    }
+
+    /// Writes each row to the file where it belongs, in input order; returns the rows of the new index.
+    fn write(&self, groups: &Groups, job: &Job) -> Result<u64> {
+        let DedupFiles { inputs, index, out, removed, grown, .. } = *self.files;
+        let rows = Rows::open(inputs)?;
+        let mut kept_output = ParquetOutput::create(out, rows.schema().clone())?;
+        let mut removed_output =
+            removed.map(|path| RemovedOutput::create(path, &rows, &inputs[0])).transpose()?;
+        let mut grown_output = grown.map(|path| IndexWriter::create(path, &self.columns)).transpose()?;
+        job.phase("write", rows.rows());
+        if let (Some(output), Some(path)) = (&mut grown_output, index) {
+            for batch in IndexReader::open(path)? {
+                output.write(&batch?)?;
+                job.check()?;
+            }
+        }
+        let (mut start, mut rest) = (0, groups.removed());
+        for found in rows {
+            let batch = found?.batch;
+            let end = start + batch.num_rows() as u64;
+            let (here, later) = rest.split_at(rest.partition_point(|removed| removed.row < end));
+            let mut goes = vec![false; batch.num_rows()];
+            here.iter().for_each(|removed| goes[(removed.row - start) as usize] = true);
+            let goes = BooleanArray::from(goes);
+            let stays = filter_record_batch(&batch, &not(&goes).map_err(internal)?).map_err(internal)?;
+            kept_output.write(&stays)?;
+            if let Some(output) = &mut grown_output {
+                output.write(&stays)?;
+            }
+            if let Some(output) = &mut removed_output {
+                output.write(&filter_record_batch(&batch, &goes).map_err(internal)?, here)?;
+            }
+            (start, rest) = (end, later);
+            job.advance(batch.num_rows() as u64)?;
+        }
+        removed_output.map(|output| output.file.finish()).transpose()?;
+        let index_rows = grown_output.map_or(Ok(0), IndexWriter::finish)?;
+        kept_output.finish()?;
+        Ok(index_rows)
     }
 }
 
+/// The batches of row files; an error that names file and row if one of these columns has no text.
+fn checked(
+    paths: &[PathBuf],
+    columns: &[String],
+) -> Result<impl Iterator<Item = Result<RecordBatch>> + Send> {
+    Ok(Rows::open(paths)?.map(|found| {
+        let found = found?;
+        columns.iter().try_for_each(|name| found.text(name).map(|_| ()))?;
+        Ok(found.batch)
+    }))
+}
+
 /// Works on each batch while the next one is read.
-fn read_ahead(mut rows: Rows, job: &Job, mut work: impl FnMut(RowBatch) -> Result<()> + Send) -> Result<()> {
+fn read_ahead(
+    mut batches: impl Iterator<Item = Result<RecordBatch>> + Send,
+    job: &Job,
+    mut work: impl FnMut(RecordBatch) -> Result<()> + Send,
+) -> Result<()> {
     job.run(|| {
-        let mut next = rows.next().transpose()?;
+        let mut next = batches.next().transpose()?;
         while let Some(batch) = next {
-            let (following, done) = rayon::join(|| rows.next().transpose(), || work(batch));
+            let (following, done) = rayon::join(|| batches.next().transpose(), || work(batch));
             done?;
             next = following?;
         }
         Ok(())
     })
-}
-
-/// Writes each row to the file where it belongs, in input order.
-fn write(inputs: &[PathBuf], out: &Path, removed: Option<&Path>, groups: &Groups, job: &Job) -> Result<()> {
-    let rows = Rows::open(inputs)?;
-    let mut kept_output = ParquetOutput::create(out, rows.schema().clone())?;
-    let mut removed_output =
-        removed.map(|path| RemovedOutput::create(path, &rows, &inputs[0])).transpose()?;
-    job.phase("write", rows.rows());
-    let (mut start, mut rest) = (0, groups.removed());
-    for found in rows {
-        let batch = found?.batch;
-        let end = start + batch.num_rows() as u64;
-        let (here, later) = rest.split_at(rest.partition_point(|removed| removed.row < end));
-        let mut goes = vec![false; batch.num_rows()];
-        here.iter().for_each(|removed| goes[(removed.row - start) as usize] = true);
-        let goes = BooleanArray::from(goes);
-        let stays = not(&goes).map_err(internal)?;
-        kept_output.write(&filter_record_batch(&batch, &stays).map_err(internal)?)?;
-        if let Some(output) = &mut removed_output {
-            output.write(&filter_record_batch(&batch, &goes).map_err(internal)?, here)?;
-        }
-        (start, rest) = (end, later);
-        job.advance(batch.num_rows() as u64)?;
-    }
-    removed_output.map(|output| output.file.finish()).transpose()?;
-    kept_output.finish().map(|_| ())
 }
 
 /// Removed rows with the reason behind their own columns.
@@ -188,7 +278,7 @@ impl RemovedOutput {
     }
 }
 
-fn report(groups: &Groups) -> DedupReport {
+fn report(groups: &Groups, index_rows: u64) -> DedupReport {
     let removed = groups.removed();
     let count = |rule: fn(&Removed) -> bool| removed.iter().filter(|removed| rule(removed)).count() as u64;
     DedupReport {
@@ -197,6 +287,7 @@ fn report(groups: &Groups) -> DedupReport {
         same_rows: count(|removed| removed.similarity >= 1.0),
         similar_rows: count(|removed| removed.similarity < 1.0),
         against_rows: count(|removed| removed.in_against),
+        index_rows,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Candidates -> groups: each row is kept, or removed for the sake of an earlier row that is kept.
+//! Candidates -> groups: each row is kept, or removed for the sake of a row before it that is kept.
 
 use std::ops::Range;
 
@@ -17,11 +17,11 @@ const BLOCK_ROWS: usize = 4096;
 pub struct Removed {
     /// The row, counted from 0.
     pub row: u64,
-    /// The first kept row that it is similar to.
+    /// The first kept row that it is similar to; the longest one, if these stay.
     pub kept_row: u64,
     /// True if `kept_row` counts the rows of `against`.
     pub in_against: bool,
-    /// Exact Jaccard similarity of the two.
+    /// Exact Jaccard similarity of the two, or the share of the n-grams of `kept_row` that it contains.
     pub similarity: f64,
 }
 
@@ -71,13 +71,18 @@ pub fn groups(candidates: Candidates, verifier: &Verifier, job: &Job) -> Result<
     Ok(board.into_groups())
 }
 
-/// What is decided so far. Rows are numbered as in [`Candidates::rows`].
+/// What is decided so far. Rows have a place, as in [`Candidates::rows`], and a rank in the order in
+/// which they are decided.
 struct Board<'a> {
     candidates: Candidates,
     verifier: &'a Verifier,
-    /// Kept row and similarity of each row that goes.
+    /// The place of each rank.
+    order: Vec<u32>,
+    /// Kept place and similarity of each place that goes.
     fates: Vec<Option<(u32, f64)>>,
-    /// Kept rows of each bucket. They take the first places of its list, so that a row is compared
+    /// Places that went before anything was compared.
+    gone: Vec<bool>,
+    /// Kept rows of each bucket. Their ranks take the first places of its list, so that a row is compared
     /// with the few that stay and never with all rows of a large group.
     kept: Vec<u32>,
 }
@@ -85,7 +90,14 @@ struct Board<'a> {
 impl<'a> Board<'a> {
     fn new(candidates: Candidates, verifier: &'a Verifier) -> Self {
         let (rows, buckets) = (candidates.rows.len(), candidates.buckets.count());
-        Self { candidates, verifier, fates: vec![None; rows], kept: vec![0; buckets] }
+        let against = candidates.rows.partition_point(|&row| (row as usize) < candidates.against);
+        let mut gone = vec![false; rows];
+        for removed in &candidates.gone {
+            let row = removed.row as u32 + candidates.against as u32;
+            candidates.rows.binary_search(&row).into_iter().for_each(|place| gone[place] = true);
+        }
+        let order = verifier.order(against);
+        Self { candidates, verifier, order, fates: vec![None; rows], gone, kept: vec![0; buckets] }
     }
 
     /// Compares with all earlier blocks in parallel, then within the block in order.
@@ -95,48 +107,53 @@ impl<'a> Board<'a> {
         let earlier: Vec<_> = block
             .clone()
             .into_par_iter()
-            .map_init(Probes::default, |probes, row| {
+            .map_init(Probes::default, |probes, rank| {
                 job.check()?;
-                Ok(self.first_duplicate(row, 0, probes))
+                Ok(self.first_duplicate(rank, 0, probes))
             })
             .collect::<Result<_>>()?;
         let mut probes = Probes::default();
-        for (row, earlier) in block.clone().zip(earlier) {
-            self.fates[row] = earlier.or_else(|| self.first_duplicate(row, block.start, &mut probes));
-            if self.fates[row].is_none() {
-                self.keep(row);
+        for (rank, earlier) in block.clone().zip(earlier) {
+            let place = self.order[rank] as usize;
+            self.fates[place] = earlier.or_else(|| self.first_duplicate(rank, block.start, &mut probes));
+            if self.fates[place].is_none() && !self.gone[place] {
+                self.keep(rank);
             }
         }
         Ok(())
     }
 
-    /// The first kept row from `from` on that this row is a duplicate of.
-    fn first_duplicate(&self, row: usize, from: usize, probes: &mut Probes) -> Option<(u32, f64)> {
-        if (self.candidates.rows[row] as usize) < self.candidates.against {
+    /// The place of the first kept row from rank `from` on that the row of this rank is a duplicate of.
+    fn first_duplicate(&self, rank: usize, from: usize, probes: &mut Probes) -> Option<(u32, f64)> {
+        let place = self.order[rank] as usize;
+        if (self.candidates.rows[place] as usize) < self.candidates.against || self.gone[place] {
             return None;
         }
         let mut others: Vec<u32> = Vec::new();
-        for &bucket in self.candidates.buckets_of.get(row) {
+        for &bucket in self.candidates.buckets_of.get(place) {
             let kept = &self.candidates.buckets.get(bucket as usize)[..self.kept[bucket as usize] as usize];
             others.extend(kept.iter().rev().take_while(|&&other| other as usize >= from));
         }
         others.sort_unstable();
         others.dedup();
-        let mut pair = Pair::new(self.verifier, row, probes);
-        others.into_iter().find_map(|other| pair.with(other as usize).map(|similarity| (other, similarity)))
+        let mut pair = Pair::new(self.verifier, place, probes);
+        others.into_iter().find_map(|other| {
+            let other = self.order[other as usize];
+            pair.with(other as usize).map(|similarity| (other, similarity))
+        })
     }
 
-    fn keep(&mut self, row: usize) {
-        for &bucket in self.candidates.buckets_of.get(row) {
+    fn keep(&mut self, rank: usize) {
+        for &bucket in self.candidates.buckets_of.get(self.order[rank] as usize) {
             let bucket = bucket as usize;
-            let place = self.candidates.buckets.starts[bucket] + self.kept[bucket] as usize;
-            self.candidates.buckets.items[place] = row as u32;
+            let slot = self.candidates.buckets.starts[bucket] + self.kept[bucket] as usize;
+            self.candidates.buckets.items[slot] = rank as u32;
             self.kept[bucket] += 1;
         }
     }
 
     fn into_groups(self) -> Groups {
-        let Candidates { rows_in_all, against, copies, rows, .. } = self.candidates;
+        let Candidates { rows_in_all, against, copies, rows, gone, .. } = self.candidates;
         let removed = |row: u32, kept: u32, similarity: f64| {
             let in_against = (kept as usize) < against;
             let kept_row = kept as usize - if in_against { 0 } else { against };
@@ -158,7 +175,10 @@ impl<'a> Board<'a> {
                 removed(row, rows[kept as usize], similarity)
             })
         });
-        let mut all: Vec<Removed> = near.chain(copies).collect();
+        // A row that is gone may be a copy of one that is gone: it is told once, and why it went first.
+        let is_gone = |removed: &Removed| gone.binary_search_by_key(&removed.row, |gone| gone.row).is_ok();
+        let mut all: Vec<Removed> = near.chain(copies).filter(|removed| !is_gone(removed)).collect();
+        all.extend(&gone);
         all.sort_unstable_by_key(|removed| removed.row);
         Groups { rows: (rows_in_all - against) as u64, removed: all }
     }

@@ -6,6 +6,8 @@
 //! n-grams themselves, so precision is 1 and only recall is statistical: at least 0.998 of the pairs
 //! at the threshold itself, more above. Rows with the same text take a shorter way.
 //!
+//! Rows are decided in order, or longest first ([`Keep`]), and "earlier" is meant in that order.
+//!
 //! Time is linear in characters. Memory is 16 bytes and 4 per band for each row, 64 in all at the
 //! defaults, and 5 bytes for each character of those rows that share a band with another row.
 //!
@@ -24,8 +26,10 @@
 //! [`Candidates::rows`], then [`groups`].
 
 mod band; // signatures -> rows with the same text or the same key of a band
+mod contain; // row -> the text of `against` inside it
 mod files; // row files -> row files
 mod group; // candidates -> rows that stay and rows that go
+mod index; // kept rows <-> file
 mod normal; // row -> compared characters
 mod options;
 mod probe; // text -> table of its n-grams
@@ -37,9 +41,10 @@ mod texts; // slices and tables -> rows
 mod verify; // pair -> exact Jaccard
 
 pub use band::{Candidates, candidates};
-pub use files::{DedupReport, deduplicate_files};
+pub use files::{DedupFiles, DedupReport, deduplicate_files};
 pub use group::{Groups, Removed, groups};
-pub use options::DedupOptions;
+pub use index::{IndexReader, IndexWriter};
+pub use options::{DedupOptions, Keep};
 pub use reason::reasons;
 pub use signature::{Signatures, signatures};
 pub use texts::{TableTexts, Texts, compared_columns};
@@ -62,7 +67,7 @@ pub fn find_duplicates<T: AsRef<str> + Sync>(
 }
 
 /// The same, where rows also go if they are duplicates of a row of `against`, all of which count as
-/// earlier and are kept.
+/// earlier and are kept; or, with [`DedupOptions::contained`], if they contain one.
 ///
 /// # Errors
 /// As [`find_duplicates`].
@@ -78,6 +83,10 @@ pub fn find_duplicates_against(
     job.phase("candidates", 0);
     let candidates = candidates(&signatures, against.rows(), job)?;
     drop(signatures);
+    let mut questions = contain::Questions::new(options);
+    questions.extend(against);
+    questions.prepare();
+    let candidates = candidates.without(questions.find(texts, 0, job)?);
     let mut verifier = Verifier::new(options);
     verifier.extend(&all, candidates.rows(), job)?;
     groups(candidates, &verifier, job)

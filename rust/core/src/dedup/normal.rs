@@ -128,7 +128,8 @@ impl Compared {
     }
 }
 
-fn is_digit(code: u32) -> bool {
+/// True for 0 to 9.
+pub(super) fn is_digit(code: u32) -> bool {
     code.wrapping_sub('0' as u32) < 10
 }
 

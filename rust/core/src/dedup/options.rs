@@ -25,6 +25,24 @@ pub struct DedupOptions {
     pub distinct_numbers: bool,
     /// Columns that are compared together; none: prompt and response, or text.
     pub columns: Vec<String>,
+    /// Which row of those that are alike stays.
+    pub keep: Keep,
+    /// Columns of `against`; none: those that are compared.
+    pub against_columns: Vec<String>,
+    /// Rows that hold this share of the n-grams of a row of `against` go too, however much longer they
+    /// are; 0: only whole rows are compared.
+    pub contained: f64,
+}
+
+/// Which row of those that are alike stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// The first.
+    #[default]
+    First,
+    /// The one with the most compared characters; the first of several.
+    Longest,
 }
 
 impl Default for DedupOptions {
@@ -36,6 +54,9 @@ impl Default for DedupOptions {
             normalize: true,
             distinct_numbers: true,
             columns: Vec::new(),
+            keep: Keep::First,
+            against_columns: Vec::new(),
+            contained: 0.0,
         }
     }
 }
@@ -48,6 +69,12 @@ pub(super) struct Plan {
 }
 
 impl DedupOptions {
+    /// The columns of `against` that are compared with `columns` of the rows.
+    #[must_use]
+    pub fn columns_of_against<'a>(&'a self, columns: &'a [String]) -> &'a [String] {
+        if self.against_columns.is_empty() { columns } else { &self.against_columns }
+    }
+
     /// Checks every range and picks the widest bands that still find the pairs at `threshold`.
     ///
     /// A pair of similarity s shares a band of width w with probability s^w. Wide bands make few
@@ -61,6 +88,9 @@ impl DedupOptions {
         }
         if !(1..=MAX_HASHES).contains(&self.hashes) {
             return Err(Error::option("hashes", self.hashes, format!("must be in 1 to {MAX_HASHES}")));
+        }
+        if !(0.0..=1.0).contains(&self.contained) {
+            return Err(Error::option("contained", self.contained, "must be in [0, 1]"));
         }
         let found_all = |plan: &Plan| missed(self.threshold, *plan) <= MISSED;
         let widths = (1..=self.hashes).map(|width| Plan { bands: self.hashes / width, width });

@@ -193,3 +193,58 @@ fn a_cancelled_job_ends_with_nothing() {
     let found = find_duplicates(&["一", "二"], &DedupOptions::default(), &job);
     assert!(matches!(found, Err(crate::Error::Cancelled)));
 }
+
+#[test]
+fn the_longest_row_stays_if_asked_for_and_rows_of_against_stand_before_all() {
+    let base: String = (0..60).filter_map(|k| char::from_u32(0x4E00 + k)).collect();
+    let rows = [format!("{base}甲"), format!("{base}乙丙"), "别的文字在这里".to_owned(), format!("{base}丁")];
+    let options = DedupOptions { keep: Keep::Longest, ..DedupOptions::default() };
+    let found = find_duplicates(&rows, &options, &job(2)).expect("runs");
+    assert_eq!(found.kept(), [1, 2]);
+    assert!(found.removed().iter().all(|removed| removed.kept_row == 1));
+    let found = find_duplicates_against(&&rows[..], &&rows[..1], &options, &job(2)).expect("runs");
+    assert_eq!(found.kept(), [2]);
+}
+
+#[test]
+fn a_row_that_contains_a_question_goes_and_its_numbers_count() {
+    let rows = [
+        "请先想一想再回答：小明有12个苹果，吃了3个，还剩几个？谢谢你的帮助，请写出过程。",
+        "请先想一想再回答：小明有12个苹果，吃了4个，还剩几个？谢谢你的帮助，请写出过程。",
+        "请先想一想再回答：谢谢你的帮助，请写出过程。",
+    ];
+    let questions = ["小明有12个苹果，吃了3个，还剩几个？"];
+    let kept = |contained, distinct_numbers| {
+        let options = DedupOptions { contained, distinct_numbers, ..DedupOptions::default() };
+        find_duplicates_against(&&rows[..], &&questions[..], &options, &job(1)).expect("runs").kept()
+    };
+    assert_eq!(kept(0.0, true), [0, 1, 2]);
+    assert_eq!(kept(0.7, true), [1, 2]);
+    assert_eq!(kept(0.6, false), [2]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn what_is_contained_is_what_counting_finds(
+        rows in near_rows(), questions in near_rows(), ngram in 1_usize..6, contained in 0.3_f64..=1.0,
+    ) {
+        let options = DedupOptions { contained, threshold: 1.0, ..plain(ngram, 1.0) };
+        let mut asked = contain::Questions::new(&options);
+        asked.extend(&questions.as_slice());
+        asked.prepare();
+        let found = asked.find(&rows.as_slice(), 0, &job(2)).expect("runs");
+        let expected: Vec<Removed> = rows.iter().enumerate().filter_map(|(row, text)| {
+            let has = ngrams(text, ngram);
+            let share = |question: &String| {
+                let wanted = ngrams(question, ngram);
+                wanted.intersection(&has).count() as f64 / wanted.len() as f64
+            };
+            let first = questions.iter().position(|question| share(question) >= contained)?;
+            let similarity = share(&questions[first]);
+            Some(Removed { row: row as u64, kept_row: first as u64, in_against: true, similarity })
+        }).collect();
+        prop_assert_eq!(found, expected);
+    }
+}

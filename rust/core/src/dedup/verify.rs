@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use rayon::prelude::*;
 
 use super::normal::Compared;
-use super::options::DedupOptions;
+use super::options::{DedupOptions, Keep};
 use super::probe::Probe;
 use super::shingle::{hash_shingles, windows};
 use super::sieve;
@@ -28,6 +28,7 @@ pub struct Verifier {
     normalize: bool,
     threshold: f64,
     distinct_numbers: bool,
+    keep: Keep,
     texts: Shelf,
 }
 
@@ -55,6 +56,7 @@ impl Verifier {
             normalize: options.normalize,
             threshold: options.threshold,
             distinct_numbers: options.distinct_numbers,
+            keep: options.keep,
             texts: Shelf::default(),
         }
     }
@@ -91,6 +93,18 @@ impl Verifier {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.texts.ends.is_empty()
+    }
+
+    /// The places of all texts in the order in which it is decided whether they stay; the first `against`
+    /// come first.
+    pub(super) fn order(&self, against: usize) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..self.len() as u32).collect();
+        if self.keep == Keep::Longest {
+            // Stable: of several longest ones the first stays.
+            order[against..]
+                .sort_by_key(|&place| std::cmp::Reverse(part(&self.texts.ends, place as usize).len()));
+        }
+        order
     }
 
     /// The similarity of two texts, by their places in the order of taking up; none if they are no

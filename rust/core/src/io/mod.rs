@@ -6,7 +6,11 @@ pub mod raw; // files of any format -> rows
 mod rows; // row files -> batches
 mod slices; // row groups -> batches, in any order
 
+/// Key of a file's schema metadata: the hash of the tokenizer whose ids its lists are.
+pub const TOKENIZER_KEY: &str = "smolchat.tokenizer";
+
 pub use output::Output;
 pub use parquet::ParquetOutput;
-pub use rows::{RowBatch, Rows, text_column};
+pub use rows::{RowBatch, Rows, parquet_metadata, text_column};
+pub(crate) use rows::{as_utf8, names, to_utf8};
 pub use slices::{Slice, Slices};

@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use super::Output;
@@ -43,6 +44,11 @@ impl ParquetOutput {
         self.rows += batch.num_rows() as u64;
         let written = self.writer.write(batch);
         written.map_err(|error| Error::parquet(self.writer.inner().path())(error))
+    }
+
+    /// Says something about the file in its metadata.
+    pub fn note(&mut self, key: &str, value: String) {
+        self.writer.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
 
     /// Writes the footer, gives the file its final name and returns its rows.

@@ -177,6 +177,14 @@ impl RowBatch {
     /// [`Error::File`] if there is no such text column, [`Error::Record`] naming the row of a null.
     pub fn text(&self, name: &str) -> Result<&StringArray> {
         let column = text_column(&self.batch, name).map_err(|problem| Error::file(&self.path, problem))?;
+        self.without_null(name, column)
+    }
+
+    /// The column `name` if no row of it is null.
+    ///
+    /// # Errors
+    /// [`Error::Record`] naming the row of a null.
+    pub(crate) fn without_null<A: Array>(&self, name: &str, column: A) -> Result<A> {
         if column.null_count() > 0 {
             let row = (0..column.len()).find(|&i| column.is_null(i)).unwrap_or(0) as u64;
             return Err(Error::Record {
@@ -206,11 +214,21 @@ pub(super) fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilde
     ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))
 }
 
-pub(super) fn names(schema: &Schema) -> Vec<&str> {
+/// What the metadata of a Parquet file say about a key.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::File`] with the path.
+pub fn parquet_metadata(path: &Path, key: &str) -> Result<Option<String>> {
+    let builder = open_parquet(path)?;
+    let notes = builder.metadata().file_metadata().key_value_metadata();
+    Ok(notes.and_then(|notes| notes.iter().find(|note| note.key == key)?.value.clone()))
+}
+
+pub(crate) fn names(schema: &Schema) -> Vec<&str> {
     schema.fields().iter().map(|f| f.name().as_str()).collect()
 }
 
-pub(super) fn as_utf8(schema: &Schema) -> SchemaRef {
+pub(crate) fn as_utf8(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| match field.data_type() {
         DataType::LargeUtf8 | DataType::Utf8View => {
             Arc::new(Field::new(field.name(), DataType::Utf8, field.is_nullable()))
@@ -220,7 +238,7 @@ pub(super) fn as_utf8(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-pub(super) fn to_utf8(
+pub(crate) fn to_utf8(
     batch: &RecordBatch,
     schema: &SchemaRef,
 ) -> Result<RecordBatch, arrow::error::ArrowError> {

@@ -1,6 +1,7 @@
 //! Parquet row groups as pieces that can be read in any order and by several threads.
 
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use parquet::arrow::arrow_reader::{
 };
 use xxhash_rust::xxh3::Xxh3;
 
+use super::TOKENIZER_KEY;
 use super::rows::{BATCH_ROWS, RowBatch, as_utf8, names, to_utf8};
 use crate::error::{Error, Result};
 
@@ -37,9 +39,26 @@ impl Slice {
     pub fn rows(&self) -> usize {
         self.rows
     }
+
+    /// Which of the files it is from, counted from 0.
+    #[must_use]
+    pub fn file(&self) -> usize {
+        self.file
+    }
+
+    /// Some of its rows, counted from its first one.
+    #[must_use]
+    pub fn part(&self, rows: Range<usize>) -> Self {
+        Self {
+            skip: self.skip + rows.start,
+            first_row: self.first_row + rows.start as u64,
+            rows: rows.len(),
+            ..*self
+        }
+    }
 }
 
-/// Text columns of several Parquet files, cut into slices.
+/// Columns of text, or of token ids, of several Parquet files, cut into slices.
 pub struct Slices {
     files: Vec<SlicedFile>,
     slices: Vec<Slice>,
@@ -51,6 +70,8 @@ struct SlicedFile {
     metadata: ArrowReaderMetadata,
     columns: ProjectionMask,
     first_row: u64,
+    /// Hash of the tokenizer whose ids some of the columns hold.
+    tokenizer: Option<String>,
 }
 
 impl Slices {
@@ -58,7 +79,7 @@ impl Slices {
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::File`] with the path of the first file that cannot be used, also if
-    /// it lacks one of the columns or one of them is not text.
+    /// it lacks one of the columns or one of them is neither text nor ids.
     pub fn open(paths: &[PathBuf], columns: &[&str], max_rows: usize) -> Result<Self> {
         let mut found = Self { files: Vec::with_capacity(paths.len()), slices: Vec::new(), fingerprint: 0 };
         let mut hash = Xxh3::new();
@@ -67,7 +88,7 @@ impl Slices {
             let file = File::open(path).map_err(Error::io(path))?;
             let metadata =
                 ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).map_err(Error::parquet(path))?;
-            require_text(path, &metadata, columns)?;
+            let tokenizer = tokenizer_of(path, &metadata, columns)?;
             let (file, first_row) = (found.files.len(), next_row);
             for (group, about) in metadata.metadata().row_groups().iter().enumerate() {
                 let rows = about.num_rows().unsigned_abs();
@@ -80,10 +101,33 @@ impl Slices {
                 }
             }
             let columns = ProjectionMask::columns(metadata.parquet_schema(), columns.iter().copied());
-            found.files.push(SlicedFile { path: path.as_path().into(), metadata, columns, first_row });
+            found.files.push(SlicedFile {
+                path: path.as_path().into(),
+                metadata,
+                columns,
+                first_row,
+                tokenizer,
+            });
         }
         found.fingerprint = hash.digest();
         Ok(found)
+    }
+
+    /// Refuses ids that were made by another tokenizer than that of this hash.
+    ///
+    /// # Errors
+    /// [`Error::File`] with the path of the first such file.
+    pub fn require_tokenizer(&self, fingerprint: &str) -> Result<()> {
+        for SlicedFile { path, tokenizer, .. } in &self.files {
+            if let Some(made_by) = tokenizer.as_deref().filter(|&made_by| made_by != fingerprint) {
+                let problem = format!(
+                    "holds ids of the tokenizer {made_by}, but the one given is {fingerprint}; give the one \
+                     that `encode` was run with, or run `encode` again"
+                );
+                return Err(Error::file(path, problem));
+            }
+        }
+        Ok(())
     }
 
     /// The slices in the order of the inputs.
@@ -109,7 +153,7 @@ impl Slices {
     /// # Errors
     /// [`Error::Io`] or [`Error::File`] with the path.
     pub fn read(&self, slice: &Slice) -> Result<Vec<RowBatch>> {
-        let SlicedFile { path, metadata, columns, first_row } = &self.files[slice.file];
+        let SlicedFile { path, metadata, columns, first_row, .. } = &self.files[slice.file];
         let file = File::open(path).map_err(Error::io(path))?;
         let wanted = RowSelection::from(vec![RowSelector::skip(slice.skip), RowSelector::select(slice.rows)]);
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
@@ -140,8 +184,10 @@ impl Slices {
     }
 }
 
-fn require_text(path: &Path, metadata: &ArrowReaderMetadata, columns: &[&str]) -> Result<()> {
+/// The hash of the tokenizer that made the ids of these columns; None if they are text.
+fn tokenizer_of(path: &Path, metadata: &ArrowReaderMetadata, columns: &[&str]) -> Result<Option<String>> {
     let schema = metadata.schema();
+    let mut tokenizer = None;
     for &column in columns {
         let Ok(field) = schema.field_with_name(column) else {
             let there = names(schema).join(", ");
@@ -150,9 +196,24 @@ fn require_text(path: &Path, metadata: &ArrowReaderMetadata, columns: &[&str]) -
                 format!("column {column:?} not found (columns: {there}); name another one"),
             ));
         };
-        if !matches!(field.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
-            return Err(Error::file(path, format!("column {column:?} is {}, not text", field.data_type())));
+        let made_by = schema.metadata().get(TOKENIZER_KEY);
+        match field.data_type() {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {}
+            kind if holds_ids(kind) && made_by.is_some() => tokenizer = made_by.cloned(),
+            kind if holds_ids(kind) => {
+                let problem = format!(
+                    "column {column:?} holds ids, but the file does not say of which tokenizer; make it with \
+                     the command `encode`"
+                );
+                return Err(Error::file(path, problem));
+            }
+            kind => return Err(Error::file(path, format!("column {column:?} is {kind}, not text"))),
         }
     }
-    Ok(())
+    Ok(tokenizer)
+}
+
+/// Lists of 16-bit or 32-bit token ids.
+fn holds_ids(kind: &DataType) -> bool {
+    matches!(kind, DataType::List(item) if matches!(item.data_type(), DataType::UInt16 | DataType::UInt32))
 }

@@ -45,7 +45,7 @@ pub struct FileReport {
     pub format: &'static str,
     /// Its encoding; empty for Parquet.
     pub encoding: String,
-    /// `gzip`, `zstd` or nothing.
+    /// `gzip`, `zstd`, `bzip2` or nothing.
     pub compression: Option<&'static str>,
     /// Records found.
     pub records: u64,

@@ -1,18 +1,17 @@
 //! Chunks: rows of a window, encoded and parted into batches.
 
-use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
 use rayon::prelude::*;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::batch::{Batch, EncodedRow};
 use super::order::Shuffler;
 use super::pack::{Lengths, pack};
-use super::state::{ChunkId, MadeFrom};
+use super::state::MadeFrom;
 use super::{Shuffle, StreamOptions, Window};
 use crate::error::{Error, Result};
+use crate::io::Slice;
 use crate::job::Job;
 use crate::tokenizer::Encoder;
 
@@ -23,12 +22,20 @@ pub struct Source {
     made_from: MadeFrom,
 }
 
+/// A chunk of a window of an epoch, each counted from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ChunkId {
+    epoch: u64,
+    window: usize,
+    chunk: usize,
+}
+
 /// Some tens of thousands of encoded rows and the batches they form.
 pub struct Chunk {
-    /// Its place.
-    pub id: ChunkId,
-    /// The place after it.
-    pub next: ChunkId,
+    /// Batches of it that come before the place it was prepared for.
+    pub passed: usize,
+    /// Rows that are handed out when its last batch is.
+    pub end: u64,
     rows: Vec<EncodedRow>,
     order: Vec<u32>,
     batches: Vec<Range<usize>>,
@@ -37,10 +44,11 @@ pub struct Chunk {
 impl Source {
     pub fn open(shuffle: Shuffle, tokenizer: &Path) -> Result<Self> {
         let encoder = Encoder::load(tokenizer)?;
+        shuffle.require_tokenizer(&encoder.fingerprint())?;
         let made_from = MadeFrom {
             rows: shuffle.rows(),
             files: format!("{:016x}", shuffle.fingerprint()),
-            tokenizer: format!("{:016x}", fingerprint(tokenizer)?),
+            tokenizer: encoder.fingerprint(),
             options: shuffle.options().clone(),
         };
         Ok(Self { shuffle, encoder, made_from })
@@ -48,6 +56,11 @@ impl Source {
 
     pub fn made_from(&self) -> &MadeFrom {
         &self.made_from
+    }
+
+    /// Rows of the first epoch; with weights, others may have one more of each file.
+    pub fn epoch_rows(&self) -> u64 {
+        self.shuffle.rows_before(1)
     }
 
     fn options(&self) -> &StreamOptions {
@@ -71,13 +84,18 @@ impl Chunk {
     pub fn len(&self) -> usize {
         self.batches.len()
     }
+
+    /// Rows of a batch.
+    pub fn batch_rows(&self, index: usize) -> usize {
+        self.batches[index].len()
+    }
 }
 
 /// Prepares one chunk after the other; holds the window they come from.
 pub struct Preparer<'a> {
     source: &'a Source,
     job: &'a Job,
-    epoch: Option<(u64, Vec<Vec<usize>>)>,
+    epoch: Option<(u64, Vec<Vec<Slice>>)>,
     window: Option<(u64, usize, Window)>,
 }
 
@@ -86,45 +104,65 @@ impl<'a> Preparer<'a> {
         Self { source, job, epoch: None, window: None }
     }
 
-    /// The chunk at a place; the same whatever was prepared before.
-    pub fn prepare(&mut self, id: ChunkId) -> Result<Chunk> {
-        let windows = self.turn_to(id)?;
-        let Some((_, _, window)) = &self.window else { return Err(no_such_place(id)) };
-        let chunks = window.chunks(self.source.options());
-        let range = chunks.get(id.chunk).ok_or_else(|| no_such_place(id))?;
-        let next = if id.chunk + 1 < chunks.len() {
-            ChunkId { chunk: id.chunk + 1, ..id }
-        } else if id.window + 1 < windows {
-            ChunkId { window: id.window + 1, chunk: 0, ..id }
-        } else {
-            ChunkId { epoch: id.epoch + 1, window: 0, chunk: 0 }
-        };
-        self.encode(window, range.clone(), id, next)
+    /// The chunk that goes on after `position` rows were handed out, the same whatever was prepared
+    /// before; none after the last epoch.
+    ///
+    /// Footers tell the window, the bytes of its rows the chunk, and its encoded rows the batch.
+    pub fn prepare(&mut self, position: u64, epochs: Option<u64>) -> Result<Option<Chunk>> {
+        let epoch = self.source.shuffle.epoch_of(position);
+        if epochs.is_some_and(|epochs| epoch >= epochs) {
+            return Ok(None);
+        }
+        let mut before = self.source.shuffle.rows_before(epoch);
+        let windows = self.turn_to_epoch(epoch);
+        let mut window = 0;
+        while let Some(rows) = windows.get(window).map(|slices| rows_of(slices))
+            && before + rows <= position
+        {
+            before += rows;
+            window += 1;
+        }
+        self.turn_to_window(epoch, window)?;
+        let Some((_, _, rows)) = &self.window else { return Err(no_such_place(position)) };
+        let chunks = rows.chunks(self.source.options());
+        let in_window = (position - before) as usize;
+        let found = chunks.into_iter().enumerate().find(|(_, range)| range.contains(&in_window));
+        let (chunk, range) = found.ok_or_else(|| no_such_place(position))?;
+        let (start, end) = (before + range.start as u64, before + range.end as u64);
+        let mut chunk = self.encode(rows, range, ChunkId { epoch, window, chunk }, end)?;
+        let mut at = start;
+        while at < position {
+            at += chunk.batch_rows(chunk.passed) as u64;
+            chunk.passed += 1;
+        }
+        if at == position { Ok(Some(chunk)) } else { Err(no_such_place(position)) }
     }
 
-    /// Makes the window of `id` the one at hand; returns the windows of its epoch.
-    fn turn_to(&mut self, id: ChunkId) -> Result<usize> {
-        let shuffle = &self.source.shuffle;
-        let windows = match &mut self.epoch {
-            Some((epoch, windows)) if *epoch == id.epoch => windows,
-            epoch => &mut epoch.insert((id.epoch, shuffle.windows(id.epoch))).1,
-        };
-        if !matches!(&self.window, Some((epoch, window, _)) if (*epoch, *window) == (id.epoch, id.window)) {
-            let slices = windows.get(id.window).ok_or_else(|| no_such_place(id))?;
+    fn turn_to_epoch(&mut self, epoch: u64) -> &[Vec<Slice>] {
+        if self.epoch.as_ref().is_none_or(|(at_hand, _)| *at_hand != epoch) {
+            self.epoch = None;
+        }
+        &self.epoch.get_or_insert_with(|| (epoch, self.source.shuffle.windows(epoch))).1
+    }
+
+    fn turn_to_window(&mut self, epoch: u64, number: usize) -> Result<()> {
+        if !matches!(&self.window, Some((e, n, _)) if (*e, *n) == (epoch, number)) {
             // Two windows at once would double the memory.
             self.window = None;
-            self.window = Some((id.epoch, id.window, shuffle.read(id.epoch, id.window, slices, self.job)?));
+            let slices = self.turn_to_epoch(epoch).get(number).cloned().unwrap_or_default();
+            let window = self.source.shuffle.read(epoch, number, &slices, self.job)?;
+            self.window = Some((epoch, number, window));
         }
-        Ok(windows.len())
+        Ok(())
     }
 
-    fn encode(&self, window: &Window, range: Range<usize>, id: ChunkId, next: ChunkId) -> Result<Chunk> {
+    fn encode(&self, window: &Window, range: Range<usize>, id: ChunkId, end: u64) -> Result<Chunk> {
         let (encoder, options) = (&self.source.encoder, self.source.options());
         let encode = |place| {
             self.job.check()?;
             let row = window.row(place);
-            let source = encoder.encode(row.source, options.max_source)?;
-            let target = encoder.encode(row.target, options.max_target)?;
+            let source = row.source.ids(encoder, options.max_source)?;
+            let target = row.target.ids(encoder, options.max_target)?;
             Ok(EncodedRow { number: row.number, source, target })
         };
         let rows: Vec<Result<EncodedRow>> = self.job.run(|| range.into_par_iter().map(encode).collect());
@@ -137,18 +175,14 @@ impl<'a> Preparer<'a> {
         let mut packing = self.job.run(|| pack(&lengths, options.limit()));
         let key = [options.seed, id.epoch, id.window as u64, id.chunk as u64];
         Shuffler::new(&key).shuffle(&mut packing.batches);
-        Ok(Chunk { id, next, rows, order: packing.order, batches: packing.batches })
+        Ok(Chunk { passed: 0, end, rows, order: packing.order, batches: packing.batches })
     }
 }
 
-fn fingerprint(tokenizer: &Path) -> Result<u64> {
-    let file = if tokenizer.is_dir() { tokenizer.join("tokenizer.json") } else { tokenizer.to_owned() };
-    Ok(xxh3_64(&fs::read(&file).map_err(Error::io(&file))?))
+fn rows_of(slices: &[Slice]) -> u64 {
+    slices.iter().map(|slice| slice.rows() as u64).sum()
 }
 
-fn no_such_place(id: ChunkId) -> Error {
-    let ChunkId { epoch, window, chunk } = id;
-    Error::Data(format!(
-        "the state names epoch {epoch}, window {window}, chunk {chunk}, which these rows do not have"
-    ))
+fn no_such_place(position: u64) -> Error {
+    Error::Data(format!("the state names position {position}, where no batch of these rows ends"))
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, never};
 
 use super::chunk::{Chunk, Preparer, Source};
-use super::state::ChunkId;
 use crate::error::{Error, Result};
 use crate::job::Job;
 
@@ -28,10 +27,10 @@ pub enum Fed {
 }
 
 impl Feed {
-    /// Starts to prepare the chunks from `first` on, up to the end of `epochs` (none: for ever).
+    /// Starts to prepare the chunks after `position` rows, up to the end of `epochs` (none: for ever).
     pub fn start(
         source: Arc<Source>,
-        first: ChunkId,
+        position: u64,
         epochs: Option<u64>,
         threads: Option<usize>,
     ) -> Result<Self> {
@@ -41,7 +40,7 @@ impl Feed {
         let at_work = job.clone();
         let worker = thread::Builder::new()
             .name("smolchat-stream".into())
-            .spawn(move || send_chunks(&source, first, epochs, &at_work, &sender))
+            .spawn(move || send_chunks(&source, position, epochs, &at_work, &sender))
             .map_err(|error| Error::Internal(format!("cannot start a thread ({error})")))?;
         Ok(Self { chunks, job, worker: Some(worker) })
     }
@@ -71,18 +70,16 @@ impl Drop for Feed {
 
 fn send_chunks(
     source: &Source,
-    first: ChunkId,
+    mut position: u64,
     epochs: Option<u64>,
     job: &Job,
     chunks: &Sender<Result<Chunk>>,
 ) {
     let mut preparer = Preparer::new(source, job);
-    let mut at = first;
-    while epochs.is_none_or(|epochs| at.epoch < epochs) {
-        let chunk = preparer.prepare(at);
+    while let Some(chunk) = preparer.prepare(position, epochs).transpose() {
         let failed = chunk.is_err();
         if let Ok(chunk) = &chunk {
-            at = chunk.next;
+            position = chunk.end;
         }
         if chunks.send(chunk).is_err() || failed {
             return;

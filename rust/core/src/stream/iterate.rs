@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::batch::Batch;
 use super::chunk::{Chunk, Source};
 use super::feed::{Fed, Feed};
-use super::state::{ChunkId, StreamState};
+use super::state::StreamState;
 use super::{Shuffle, StreamOptions};
 use crate::error::{Error, Result};
 
@@ -45,26 +45,18 @@ pub struct Stream {
     share: Share,
     epochs: Option<u64>,
     threads: Option<usize>,
-    /// The place after the last whole round.
-    place: Place,
+    /// Rows handed out in whole rounds.
+    position: u64,
     round: Round,
     feed: Option<Feed>,
     chunk: Option<Chunk>,
-    /// Batches of `chunk`, or of the first one to come, that are behind us.
-    passed: usize,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-struct Place {
-    at: ChunkId,
-    batch: usize,
-    batches: u64,
 }
 
 /// The round under way: every rank walks past the batches of all ranks and takes its own.
 #[derive(Default)]
 struct Round {
-    passed: usize,
+    batches: usize,
+    rows: u64,
     mine: Option<Batch>,
 }
 
@@ -99,25 +91,23 @@ impl Stream {
             share,
             epochs,
             threads,
-            place: Place::default(),
+            position: 0,
             round: Round::default(),
             feed: None,
             chunk: None,
-            passed: 0,
         })
     }
 
-    /// Rows in all files.
+    /// Rows of an epoch: of all files, or by their weights.
     #[must_use]
     pub fn rows(&self) -> u64 {
-        self.source.made_from().rows
+        self.source.epoch_rows()
     }
 
     /// The state after the last batch handed out: what [`Stream::load_state`] of any rank goes on from.
     #[must_use]
     pub fn state(&self) -> StreamState {
-        let Place { at, batch, batches } = self.place;
-        StreamState { at, batch, batches, made_from: self.source.made_from().clone() }
+        StreamState { position: self.position, made_from: self.source.made_from().clone() }
     }
 
     /// Goes on after the batches that were handed out when the state was taken.
@@ -126,7 +116,7 @@ impl Stream {
     /// [`Error::Data`] if the state belongs to other files, another tokenizer or other options.
     pub fn load_state(&mut self, state: &StreamState) -> Result<()> {
         self.source.made_from().require_same(&state.made_from)?;
-        self.turn_to(Place { at: state.at, batch: state.batch, batches: state.batches });
+        self.turn_to(state.position);
         Ok(())
     }
 
@@ -152,7 +142,7 @@ impl Stream {
     pub fn next_within(&mut self, patience: Duration) -> Result<Step> {
         let step = self.go_round(patience);
         if step.is_err() {
-            self.turn_to(self.place);
+            self.turn_to(self.position);
         }
         step
     }
@@ -163,65 +153,52 @@ impl Stream {
     }
 
     fn go_round(&mut self, patience: Duration) -> Result<Step> {
-        while self.round.passed < self.share.world {
+        while self.round.batches < self.share.world {
             match self.reach_batch(patience)? {
                 Reached::Waiting => return Ok(Step::Waiting),
-                Reached::End if self.round.passed == 0 => return Ok(Step::End),
+                Reached::End if self.round.batches == 0 => return Ok(Step::End),
                 Reached::End => break,
                 Reached::Batch => self.pass_batch(),
             }
         }
         let round = std::mem::take(&mut self.round);
-        self.place = self.place_after(round.passed);
+        self.position += round.rows;
         Ok(Step::Batch(round.mine.unwrap_or_else(|| self.source.blank())))
     }
 
     /// Makes `chunk` one that has a batch left.
     fn reach_batch(&mut self, patience: Duration) -> Result<Reached> {
-        while self.chunk.as_ref().is_none_or(|chunk| self.passed >= chunk.len()) {
+        while self.chunk.as_ref().is_none_or(|chunk| chunk.passed >= chunk.len()) {
             let feed = match &mut self.feed {
                 Some(feed) => feed,
                 none => {
-                    none.insert(Feed::start(self.source.clone(), self.place.at, self.epochs, self.threads)?)
+                    none.insert(Feed::start(self.source.clone(), self.position, self.epochs, self.threads)?)
                 }
             };
             match feed.next_within(patience)? {
                 Fed::Waiting => return Ok(Reached::Waiting),
                 Fed::End => return Ok(Reached::End),
-                Fed::Chunk(chunk) => {
-                    // Only the first chunk after a turn may have batches behind us.
-                    if self.chunk.replace(chunk).is_some() {
-                        self.passed = 0;
-                    }
-                }
+                Fed::Chunk(chunk) => self.chunk = Some(chunk),
             }
         }
         Ok(Reached::Batch)
     }
 
     fn pass_batch(&mut self) {
-        if self.round.passed == self.share.rank {
-            self.round.mine = self.chunk.as_ref().map(|chunk| self.source.batch(chunk, self.passed));
+        let Some(chunk) = &mut self.chunk else { return };
+        if self.round.batches == self.share.rank {
+            self.round.mine = Some(self.source.batch(chunk, chunk.passed));
         }
-        self.round.passed += 1;
-        self.passed += 1;
+        self.round.batches += 1;
+        self.round.rows += chunk.batch_rows(chunk.passed) as u64;
+        chunk.passed += 1;
     }
 
-    fn place_after(&self, round: usize) -> Place {
-        let batches = self.place.batches + round as u64;
-        match &self.chunk {
-            Some(chunk) if self.passed < chunk.len() => Place { at: chunk.id, batch: self.passed, batches },
-            Some(chunk) => Place { at: chunk.next, batch: 0, batches },
-            None => self.place,
-        }
-    }
-
-    fn turn_to(&mut self, place: Place) {
+    fn turn_to(&mut self, position: u64) {
         self.feed = None;
         self.chunk = None;
         self.round = Round::default();
-        self.passed = place.batch;
-        self.place = place;
+        self.position = position;
     }
 }
 

@@ -11,8 +11,11 @@
 //! once an epoch, whatever the batch size, the threads and the ranks.
 //!
 //! With several ranks, rank `r` takes the batches `r`, `r + world`, ... of that same sequence, which
-//! goes on over the ends of epochs. A [`StreamState`] names the place after a whole round of ranks: any
-//! number of ranks can go on from it. Going on reads one window and encodes one chunk again.
+//! goes on over the ends of epochs. A [`StreamState`] is the number of rows handed out after a whole round
+//! of ranks: any number of ranks can go on from it. Going on reads one window and encodes one chunk again.
+//!
+//! With `weights`, files are mixed: a file of weight 2 is passed twice in an epoch, of one of weight 0.5 every
+//! second epoch has what the one before left out.
 //!
 //! ```no_run
 //! use smolchat_core::stream::{Share, Stream, StreamOptions};
@@ -27,8 +30,10 @@
 
 mod batch; // rows of ids -> padded arrays
 mod chunk; // rows of a window -> encoded rows and their batches
+mod column; // text or ids of a window
 mod feed; // the thread that prepares chunks ahead
 mod iterate; // chunks -> the batches of one rank, and the state after each
+mod mix; // files, weights, epoch -> slices
 mod options;
 mod order; // seed, epoch -> windows, rows, chunks
 mod pack; // lengths -> batches that pad little
@@ -38,7 +43,8 @@ mod tests;
 mod window; // slices -> text in random order
 
 pub use batch::{Batch, IGNORED, NO_ROW};
+pub use column::Content;
 pub use iterate::{Share, Step, Stream};
 pub use options::StreamOptions;
-pub use state::{ChunkId, StreamState};
-pub use window::{Shuffle, TextRow, Window};
+pub use state::StreamState;
+pub use window::{Row, Shuffle, Window};

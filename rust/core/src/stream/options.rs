@@ -8,8 +8,11 @@ use crate::error::{Error, Result};
 /// Lengths are sorted as 16-bit numbers.
 const MAX_TOKENS: usize = u16::MAX as usize;
 
+/// Passes over a file in one epoch.
+const MAX_WEIGHT: f64 = 1_000.0;
+
 /// How rows become batches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StreamOptions {
     /// Padded source and target tokens of a batch at most.
@@ -27,6 +30,8 @@ pub struct StreamOptions {
     /// Batches, about, whose rows are encoded together and sorted by length: with four times as many,
     /// half as much is padded and the first batch comes four times later.
     pub bucket_batches: usize,
+    /// Passes over each input file in an epoch, for example 2 and 0.5; one over all files if empty.
+    pub weights: Vec<f64>,
     /// Column of the source text.
     pub source_column: String,
     /// Column of the target text.
@@ -45,6 +50,7 @@ impl Default for StreamOptions {
             pad_multiple: 8,
             shuffle_rows: 300_000,
             bucket_batches: 1_280,
+            weights: Vec::new(),
             source_column: "prompt".into(),
             target_column: "response".into(),
             seed: 1,
@@ -64,6 +70,15 @@ impl StreamOptions {
         ] {
             if !(1..=most).contains(&value) {
                 return Err(Error::option(name, value, format!("must be from 1 to {most}")));
+            }
+        }
+        for &weight in &self.weights {
+            if !(weight > 0.0 && weight <= MAX_WEIGHT) {
+                return Err(Error::option(
+                    "weights",
+                    weight,
+                    format!("must be above 0, at most {MAX_WEIGHT}"),
+                ));
             }
         }
         let longest = self.padded(self.max_source) + self.padded(self.max_target);

@@ -12,7 +12,7 @@ pub struct Shuffler(u64);
 
 impl Shuffler {
     /// Keys of different length never meet: `[seed, epoch]` orders the row groups, `[.., window]` the
-    /// rows and `[.., window, chunk]` the batches.
+    /// rows, `[.., window, chunk]` the batches and `[seed, pass, file, ..]` the row groups of a weighted file.
     pub fn new(key: &[u64]) -> Self {
         let bytes: Vec<u8> = key.iter().flat_map(|part| part.to_le_bytes()).collect();
         Self(xxh3_64(&bytes))
@@ -30,7 +30,7 @@ impl Shuffler {
         ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
     }
 
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -39,20 +39,18 @@ impl Shuffler {
     }
 }
 
-/// Parts slices in random order into windows of even size, at most `shuffle_rows` rows on average.
-pub fn windows(slice_rows: &[usize], shuffle_rows: usize, shuffler: &mut Shuffler) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..slice_rows.len()).collect();
-    shuffler.shuffle(&mut order);
+/// Parts consecutive slices of these rows into windows of even size, at most `shuffle_rows` rows on average.
+pub fn windows(slice_rows: &[usize], shuffle_rows: usize) -> Vec<Range<usize>> {
     let rows: u64 = slice_rows.iter().map(|&n| n as u64).sum();
     let parts = rows.div_ceil(shuffle_rows as u64);
-    let (mut windows, mut window) = (Vec::new(), Vec::new());
-    let (mut passed, mut border) = (0, 1);
-    for slice in order {
-        window.push(slice);
-        passed += slice_rows[slice] as u64;
+    let mut windows = Vec::new();
+    let (mut start, mut passed, mut border) = (0, 0, 1);
+    for (slice, &slice_rows) in slice_rows.iter().enumerate() {
+        passed += slice_rows as u64;
         // The window is full when the rows passed reach the share of the next `border` windows.
         if passed * parts >= border * rows {
-            windows.push(std::mem::take(&mut window));
+            windows.push(start..slice + 1);
+            start = slice + 1;
             border = passed * parts / rows + 1;
         }
     }
@@ -81,15 +79,13 @@ mod tests {
         fn windows_hold_every_slice_once_and_are_even(
             slice_rows in prop::collection::vec(1usize..200, 1..80),
             shuffle_rows in 1usize..2_000,
-            seed: u64,
         ) {
-            let windows = windows(&slice_rows, shuffle_rows, &mut Shuffler::new(&[seed, 0]));
-            let mut seen: Vec<usize> = windows.concat();
-            seen.sort_unstable();
+            let windows = windows(&slice_rows, shuffle_rows);
+            let seen: Vec<usize> = windows.iter().flat_map(Clone::clone).collect();
             prop_assert_eq!(seen, (0..slice_rows.len()).collect::<Vec<_>>());
             let largest = slice_rows.iter().max().copied().unwrap_or(0);
-            for window in &windows {
-                prop_assert!(window.iter().map(|&i| slice_rows[i]).sum::<usize>() < shuffle_rows + largest + 1);
+            for window in windows {
+                prop_assert!(slice_rows[window].iter().sum::<usize>() < shuffle_rows + largest + 1);
             }
         }
 

@@ -1,37 +1,22 @@
-//! Where a stream stands, as a few numbers that any later run can go on from.
+//! Where a stream stands, as a number that any later run can go on from.
 
 use serde::{Deserialize, Serialize};
 
 use super::StreamOptions;
 use crate::error::{Error, Result};
 
-/// A place in the order: a chunk of a window of an epoch, each counted from 0.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ChunkId {
-    /// Passes over all rows before it.
-    pub epoch: u64,
-    /// Windows of the epoch before it.
-    pub window: usize,
-    /// Chunks of the window before it.
-    pub chunk: usize,
-}
-
-/// The place after the batches handed out so far, the same on every rank.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a stream stands: one number, the same on every rank, and what gives it its meaning.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StreamState {
-    /// The chunk that comes next or is under way.
-    pub at: ChunkId,
-    /// Batches of that chunk that were handed out.
-    pub batch: usize,
-    /// Batches handed out in all, over all ranks and epochs.
-    pub batches: u64,
+    /// Rows handed out so far, over all ranks and epochs; always the end of a batch.
+    pub position: u64,
     /// What the batches depend on besides the place.
     pub made_from: MadeFrom,
 }
 
 /// What must be the same for a state to mean the same batches.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MadeFrom {
     /// Rows in all files.

@@ -212,7 +212,7 @@ proptest! {
         let mut handed_out = 0;
         loop {
             let state = first.state();
-            prop_assert_eq!(state.batches, handed_out as u64);
+            prop_assert_eq!(state.position, rows_in(&whole[..handed_out]));
             let text = serde_json::to_string(&state).expect("a state is JSON");
             let mut next = corpus.open(&options, Share { rank: after - 1, world: after }, 2, 2);
             next.load_state(&serde_json::from_str(&text).expect("and back")).expect("the same stream");
@@ -225,6 +225,98 @@ proptest! {
         }
         prop_assert_eq!(handed_out, whole.len());
     }
+}
+
+fn rows_in(batches: &[Batch]) -> u64 {
+    batches.iter().map(|batch| batch.rows.len() as u64).sum()
+}
+
+fn weights(files: usize) -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::vec(prop_oneof![Just(1.0), Just(2.0), 0.05f64..4.0], files)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn weighted_files_give_every_row_its_share_to_the_row(
+        (files, weights) in files().prop_flat_map(|files| { let n = files.len(); (Just(files), weights(n)) }),
+        options in small_options(),
+        epochs in 1u64..6,
+    ) {
+        let corpus = Corpus::write(&files);
+        let options = StreamOptions { weights: weights.clone(), ..options };
+        prop_assume!(files.iter().zip(&weights).any(|(file, weight)| file.iter().sum::<usize>() as f64 * weight >= 1.0));
+        let whole = corpus.batches(&options, epochs);
+        let mut counts = vec![0u64; total(&files) as usize];
+        whole.iter().flat_map(|batch| &batch.rows).for_each(|&row| counts[row as usize] += 1);
+        let mut first = 0;
+        for (file, weight) in files.iter().zip(&weights) {
+            let rows = file.iter().sum::<usize>();
+            let counts = &counts[first..first + rows];
+            let passes = epochs as f64 * weight;
+            prop_assert_eq!(counts.iter().sum::<u64>(), (passes * rows as f64) as u64);
+            // As evenly as can be: every row comes once a pass.
+            prop_assert!(counts.iter().all(|&n| (passes.floor() - 1.0..=passes.ceil() + 1.0).contains(&(n as f64))));
+            prop_assert!(counts.iter().max().unwrap_or(&0) - counts.iter().min().unwrap_or(&0) <= 1);
+            first += rows;
+        }
+    }
+
+    #[test]
+    fn a_mixture_goes_on_anywhere_from_its_position_alone(
+        options in small_options(), weights in weights(2), resumed_at in 0.0f64..1.0,
+    ) {
+        let corpus = Corpus::write(&[vec![40, 23], vec![31]]);
+        let options = StreamOptions { weights, ..options };
+        prop_assume!(corpus.open(&options, Share::WHOLE, 1, 1).rows() > 0);
+        let whole = corpus.batches(&options, 3);
+        let place = (whole.len() as f64 * resumed_at) as usize;
+        let mut stream = corpus.open(&options, Share::WHOLE, 3, 1);
+        let mut state = stream.state();
+        state.position = rows_in(&whole[..place]);
+        stream.load_state(&state).expect("a place of this stream");
+        let rest: Vec<Batch> = stream.collect::<Result<_>>().expect("streams");
+        prop_assert_eq!(&rest, &whole[place..]);
+    }
+}
+
+#[test]
+fn every_window_has_rows_of_every_file_that_has_enough() {
+    let corpus = Corpus::write(&[vec![900], vec![60]]);
+    let options = StreamOptions { weights: vec![1.0, 1.0], shuffle_rows: 100, ..StreamOptions::default() };
+    let shuffle = Shuffle::open(&corpus.files, options).expect("opens");
+    let windows = shuffle.windows(0);
+    assert!(windows.len() >= 9);
+    for window in windows {
+        let small: usize = window.iter().filter(|slice| slice.file() == 1).map(crate::io::Slice::rows).sum();
+        assert!((1..=14).contains(&small), "{small} of 6 rows");
+    }
+}
+
+#[test]
+fn weights_that_fit_no_files_or_leave_nothing_are_refused() {
+    let corpus = Corpus::write(&[vec![30], vec![30]]);
+    for (weights, told) in [
+        (vec![1.0], "option weights = 1: must be one for each of the 2 input files"),
+        (vec![1.0, -1.0], "option weights = -1: must be above 0"),
+        (vec![0.01, 0.01], "the weights leave no row in an epoch"),
+    ] {
+        let message = problem(&corpus, StreamOptions { weights, ..StreamOptions::default() });
+        assert!(message.starts_with(told), "{message}");
+    }
+}
+
+#[test]
+fn a_position_inside_a_batch_is_refused() {
+    let corpus = Corpus::write(&[vec![30]]);
+    let options = StreamOptions { batch_rows: 8, ..StreamOptions::default() };
+    let mut stream = corpus.open(&options, Share::WHOLE, 1, 1);
+    let mut state = stream.state();
+    state.position = 3;
+    stream.load_state(&state).expect("nothing is read yet");
+    let message = stream.next_batch().expect_err("batches end at 8, 16, 24, 30").to_string();
+    assert!(message.contains("position 3, where no batch"), "{message}");
 }
 
 fn first_rows(corpus: &Corpus, options: &StreamOptions) -> Vec<Vec<i64>> {

@@ -3,14 +3,15 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use arrow::array::{Array, StringArray};
 use rayon::prelude::*;
 
 use super::StreamOptions;
+use super::column::{Column, Content};
+use super::mix::Mix;
 use super::order::{self, Shuffler};
 use super::pack::Limit;
 use crate::error::{Error, Result};
-use crate::io::{RowBatch, Slices};
+use crate::io::{RowBatch, Slice, Slices};
 use crate::job::Job;
 
 /// Rows of a slice at most: large row groups, as other writers make them, would fill a window alone.
@@ -28,13 +29,14 @@ const BYTES_PER_TOKEN: usize = 4;
 /// for (number, slices) in shuffle.windows(epoch).iter().enumerate() {
 ///     let window = shuffle.read(epoch, number, slices, &job)?;
 ///     for row in (0..window.len()).map(|i| window.row(i)) {
-///         println!("{}: {} -> {}", row.number, row.source, row.target);
+///         println!("{}: {:?} -> {:?}", row.number, row.source, row.target);
 ///     }
 /// }
 /// # Ok::<(), smolchat_core::Error>(())
 /// ```
 pub struct Shuffle {
     slices: Slices,
+    mix: Mix,
     options: StreamOptions,
 }
 
@@ -46,20 +48,20 @@ pub struct Window {
 }
 
 struct Part {
-    source: StringArray,
-    target: StringArray,
+    source: Column,
+    target: Column,
     first_row: u64,
 }
 
 /// One row of a window, borrowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TextRow<'a> {
+pub struct Row<'a> {
     /// Position in the concatenated input, from 0.
     pub number: u64,
-    /// Text that the model reads.
-    pub source: &'a str,
-    /// Text that it is to write.
-    pub target: &'a str,
+    /// What the model reads.
+    pub source: Content<'a>,
+    /// What it is to write.
+    pub target: Content<'a>,
 }
 
 impl Shuffle {
@@ -67,7 +69,7 @@ impl Shuffle {
     ///
     /// # Errors
     /// [`Error::Option`] for an option out of range; [`Error::File`] or [`Error::Io`] with the path of a
-    /// file that cannot be used; [`Error::Data`] if there are no rows at all.
+    /// file that cannot be used; [`Error::Data`] if there are no rows at all, or none in an epoch.
     pub fn open(paths: &[PathBuf], options: StreamOptions) -> Result<Self> {
         options.check()?;
         let columns = [options.source_column.as_str(), options.target_column.as_str()];
@@ -75,13 +77,35 @@ impl Shuffle {
         if slices.rows() == 0 {
             return Err(Error::Data(format!("no rows to stream in {} input files", paths.len())));
         }
-        Ok(Self { slices, options })
+        let mix = Mix::new(slices.slices(), paths.len(), &options.weights)?;
+        Ok(Self { slices, mix, options })
     }
 
     /// Rows in all files.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.slices.rows()
+    }
+
+    /// Refuses files of ids that another tokenizer made.
+    pub(super) fn require_tokenizer(&self, fingerprint: &str) -> Result<()> {
+        self.slices.require_tokenizer(fingerprint)
+    }
+
+    /// Rows of all epochs before this one.
+    #[must_use]
+    pub fn rows_before(&self, epoch: u64) -> u64 {
+        self.mix.rows_before(epoch)
+    }
+
+    /// The epoch of the row that comes after this many.
+    pub(super) fn epoch_of(&self, position: u64) -> u64 {
+        // With weights an epoch may have a few rows more than the first one, so this is never too small.
+        let mut epoch = position / self.rows_before(1);
+        while self.rows_before(epoch) > position {
+            epoch -= 1;
+        }
+        epoch
     }
 
     pub(super) fn fingerprint(&self) -> u64 {
@@ -92,24 +116,22 @@ impl Shuffle {
         &self.options
     }
 
-    /// The windows of an epoch, each as the numbers of its slices.
+    /// The windows of an epoch, each as its slices.
     #[must_use]
-    pub fn windows(&self, epoch: u64) -> Vec<Vec<usize>> {
-        let slice_rows: Vec<usize> = self.slices.slices().iter().map(|slice| slice.rows()).collect();
-        order::windows(
-            &slice_rows,
-            self.options.shuffle_rows,
-            &mut Shuffler::new(&[self.options.seed, epoch]),
-        )
+    pub fn windows(&self, epoch: u64) -> Vec<Vec<Slice>> {
+        let slices = self.mix.slices(self.slices.slices(), epoch, &self.options);
+        let slice_rows: Vec<usize> = slices.iter().map(Slice::rows).collect();
+        let windows = order::windows(&slice_rows, self.options.shuffle_rows);
+        windows.into_iter().map(|window| slices[window].to_vec()).collect()
     }
 
     /// Reads the window `number` of `epoch` on the threads of the job and permutes its rows.
     ///
     /// # Errors
     /// [`Error::File`] or [`Error::Io`] with the path, [`Error::Record`] naming the row of a null.
-    pub fn read(&self, epoch: u64, number: usize, slices: &[usize], job: &Job) -> Result<Window> {
+    pub fn read(&self, epoch: u64, number: usize, slices: &[Slice], job: &Job) -> Result<Window> {
         let read: Vec<Result<Vec<Part>>> =
-            job.run(|| slices.par_iter().map(|&i| self.read_slice(i, job)).collect());
+            job.run(|| slices.par_iter().map(|slice| self.read_slice(slice, job)).collect());
         let mut parts = Vec::new();
         for slice in read {
             parts.append(&mut slice?);
@@ -122,13 +144,12 @@ impl Shuffle {
         Ok(Window { parts, order })
     }
 
-    fn read_slice(&self, index: usize, job: &Job) -> Result<Vec<Part>> {
+    fn read_slice(&self, slice: &Slice, job: &Job) -> Result<Vec<Part>> {
         job.check()?;
-        let slice = &self.slices.slices()[index];
         let mut first_row = slice.first_row();
         let part = |batch: RowBatch| {
-            let source = batch.text(&self.options.source_column)?.clone();
-            let target = batch.text(&self.options.target_column)?.clone();
+            let source = Column::of(&batch, &self.options.source_column)?;
+            let target = Column::of(&batch, &self.options.target_column)?;
             let part = Part { source, target, first_row };
             first_row += part.source.len() as u64;
             Ok(part)
@@ -152,13 +173,13 @@ impl Window {
 
     /// The row at a place of the random order.
     #[must_use]
-    pub fn row(&self, place: usize) -> TextRow<'_> {
+    pub fn row(&self, place: usize) -> Row<'_> {
         let (part, row) = self.order[place];
         let (part, row) = (&self.parts[part as usize], row as usize);
-        TextRow {
+        Row {
             number: part.first_row + row as u64,
-            source: part.source.value(row),
-            target: part.target.value(row),
+            source: part.source.row(row),
+            target: part.target.row(row),
         }
     }
 
@@ -177,12 +198,9 @@ impl Window {
 }
 
 impl Part {
-    /// Tokens of its rows by their bytes, after cutting.
+    /// Tokens of its rows after cutting.
     fn guess_tokens(&self, options: &StreamOptions) -> u128 {
-        let guess = |texts: &StringArray, most: usize| {
-            let bytes = texts.offsets().lengths();
-            bytes.map(|bytes| (bytes / BYTES_PER_TOKEN + 1).min(most) as u128).sum::<u128>()
-        };
-        guess(&self.source, options.max_source) + guess(&self.target, options.max_target)
+        self.source.guess_tokens(BYTES_PER_TOKEN, options.max_source)
+            + self.target.guess_tokens(BYTES_PER_TOKEN, options.max_target)
     }
 }

@@ -2,16 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+use tokenizers::Tokenizer;
 
 use super::chunks::{ChunkCounter, Chunks, chunks_of};
-use super::options::{Kind, TokenizerOptions};
+use super::options::{Kind, TokenizerOptions, check_added};
 use super::vocabulary::{Vocabulary, unreachable};
 use super::{bpe, merges, unigram};
 use crate::error::{Error, Result};
 use crate::io::Rows;
 use crate::job::Job;
 use crate::words::count::text_columns;
+use crate::words::table::is_table;
 use crate::words::{WordCounts, WordOptions, count_words};
 
 /// Batches of rows that are in memory at a time, for each thread.
@@ -24,6 +27,20 @@ pub struct Built {
     pub json: String,
     /// What was built.
     pub report: TokenizerReport,
+}
+
+/// What the trainer of another library has learned.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LearnedElsewhere {
+    /// Characters and longer entries, in the order of their ids.
+    pub entries: Vec<String>,
+    /// Merges by rank; none for a vocabulary with scores.
+    pub merges: Vec<(String, String)>,
+    /// Log probabilities of the entries; none for a list of merges.
+    pub scores: Vec<f64>,
+    /// Whether tokens stay inside runs of one kind of character.
+    pub split: bool,
 }
 
 /// What a build did.
@@ -70,14 +87,15 @@ pub fn build_from_texts(texts: &[&str], options: &TokenizerOptions, job: &Job) -
 /// [`Error::Record`] and [`Error::Io`] name the file; [`Error::Cancelled`].
 pub fn build_from_files(inputs: &[PathBuf], options: &TokenizerOptions, job: &Job) -> Result<Built> {
     options.check()?;
-    if Rows::open(inputs)?.schema().fields().iter().map(|field| field.name()).eq(["word", "count"]) {
+    let first = inputs.first().ok_or_else(|| Error::Data("no input files".into()))?;
+    if is_table(first)? {
         let tables = inputs.iter().map(|path| WordCounts::read(path)).collect::<Result<Vec<_>>>()?;
         return build_from_words(&crate::words::merge(tables), options, job);
     }
     if options.kind == Kind::Merges {
         let problem =
             "holds rows; the kind merges needs a table of word counts (the command `count` makes it)";
-        return Err(Error::file(&inputs[0], problem));
+        return Err(Error::file(first, problem));
     }
     build(read_chunks(inputs, options, job)?, options, job)
 }
@@ -127,12 +145,35 @@ fn build(chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Built>
         Kind::Unigram => unigram::train(chunks, options, job)?,
     };
     job.phase("check", options.vocab_size as u64);
-    let mut tokenizer = vocabulary.to_tokenizer()?;
+    let mut tokenizer = vocabulary.to_tokenizer(&options.added_tokens, true)?;
     let lost = unreachable(&tokenizer)?;
     if !lost.is_empty() {
         vocabulary.remove(&lost)?;
-        tokenizer = vocabulary.to_tokenizer()?;
+        tokenizer = vocabulary.to_tokenizer(&options.added_tokens, true)?;
     }
+    finish(&vocabulary, &tokenizer, distinct_pieces)
+}
+
+/// Writes down a vocabulary that another library has learned; every entry of it stays.
+///
+/// # Errors
+/// [`Error::Option`] if an added token is refused; [`Error::Data`] if the parts do not fit together.
+pub fn assemble(learned: LearnedElsewhere, added_tokens: &[String]) -> Result<Built> {
+    check_added(added_tokens)?;
+    let pieces = learned.entries.into_iter().map(CompactString::from);
+    let vocabulary = if learned.scores.is_empty() {
+        let merges = learned.merges.into_iter().map(|(left, right)| (left.into(), right.into()));
+        Vocabulary::Merged { entries: pieces.collect(), merges: merges.collect() }
+    } else {
+        Vocabulary::Scored(pieces.zip(learned.scores).collect())
+    };
+    let tokenizer = vocabulary
+        .to_tokenizer(added_tokens, learned.split)
+        .map_err(|error| Error::Data(format!("the vocabulary cannot be used ({error})")))?;
+    finish(&vocabulary, &tokenizer, 0)
+}
+
+fn finish(vocabulary: &Vocabulary, tokenizer: &Tokenizer, distinct_pieces: usize) -> Result<Built> {
     let (characters, longer) = vocabulary.sizes();
     let report =
         TokenizerReport { vocab_size: tokenizer.get_vocab_size(true), characters, longer, distinct_pieces };

@@ -62,7 +62,7 @@ impl ChunkCounter {
         for mut counts in self.with_idle(std::mem::take) {
             self.tally.add(counts.drain());
         }
-        self.tally.into_counts().collect()
+        self.tally.take()
     }
 
     fn with_idle<T>(&self, work: impl FnOnce(&mut Vec<Counts>) -> T) -> T {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde_json::Value;
 use tokenizers::Tokenizer;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::special::{EOS, PAD};
 use crate::error::{Error, Result};
@@ -19,6 +20,8 @@ pub struct Encoder {
     path: PathBuf,
     eos_id: u32,
     pad_id: u32,
+    highest_id: u32,
+    fingerprint: u64,
 }
 
 impl Encoder {
@@ -32,6 +35,7 @@ impl Encoder {
     pub fn load(path: &Path) -> Result<Self> {
         let path = if path.is_dir() { path.join("tokenizer.json") } else { path.to_owned() };
         let bytes = fs::read(&path).map_err(Error::io(&path))?;
+        let fingerprint = xxh3_64(&bytes);
         let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|error| {
             Error::file(&path, format!("not a tokenizer of the `tokenizers` library ({error})"))
         })?;
@@ -48,7 +52,8 @@ impl Encoder {
             })
         };
         let (eos_id, pad_id) = (id_of("eos_token", EOS)?, id_of("pad_token", PAD)?);
-        Ok(Self { tokenizer, path, eos_id, pad_id })
+        let highest_id = tokenizer.get_vocab(true).into_values().max().unwrap_or(0);
+        Ok(Self { tokenizer, path, eos_id, pad_id, highest_id, fingerprint })
     }
 
     /// The ids of `text`, at most `max_tokens` of them, `[EOS]` always the last.
@@ -56,18 +61,26 @@ impl Encoder {
     /// # Errors
     /// [`Error::Option`] if `max_tokens` is 0; [`Error::File`] if the tokenizer fails on the text.
     pub fn encode(&self, text: &str, max_tokens: usize) -> Result<Vec<u32>> {
-        let room = max_tokens.checked_sub(1).ok_or_else(|| {
-            Error::option("max_tokens", max_tokens, "must be at least 1, the token that ends a text")
-        })?;
+        if max_tokens == 0 {
+            let rule = "must be at least 1, the token that ends a text";
+            return Err(Error::option("max_tokens", max_tokens, rule));
+        }
         let encoding = self
             .tokenizer
             .encode_fast(text, false)
             .map_err(|error| Error::file(&self.path, format!("cannot encode a text ({error})")))?;
-        let ids = encoding.get_ids();
+        Ok(self.cut(encoding.get_ids().iter().copied(), max_tokens))
+    }
+
+    /// At most `max_tokens` of these ids, of which `[EOS]` may be the last; it is in any case then.
+    pub(crate) fn cut(&self, ids: impl ExactSizeIterator<Item = u32>, max_tokens: usize) -> Vec<u32> {
+        let room = max_tokens.saturating_sub(1);
         let mut cut = Vec::with_capacity(ids.len().min(room) + 1);
-        cut.extend_from_slice(&ids[..ids.len().min(room)]);
-        cut.push(self.eos_id);
-        Ok(cut)
+        cut.extend(ids.take(room));
+        if cut.last() != Some(&self.eos_id) {
+            cut.push(self.eos_id);
+        }
+        cut
     }
 
     /// [`Encoder::encode`] of many texts, on the threads of the pool that calls it.
@@ -82,6 +95,17 @@ impl Encoder {
     #[must_use]
     pub fn vocab_size(&self) -> usize {
         self.tokenizer.get_vocab_size(true)
+    }
+
+    /// The largest id of any token.
+    pub(crate) fn highest_id(&self) -> u32 {
+        self.highest_id
+    }
+
+    /// Hash of `tokenizer.json`: ids of one tokenizer mean nothing to another.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        format!("{:016x}", self.fingerprint)
     }
 
     /// The id that ends every text.

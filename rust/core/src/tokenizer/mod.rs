@@ -25,7 +25,10 @@ mod special; // names and ids that are fixed
 mod unigram; // chunks -> pieces with probabilities
 mod vocabulary; // entries and merges -> tokenizer.json
 
-pub use build::{Built, TokenizerReport, build_from_files, build_from_texts, build_from_words};
+pub use build::{
+    Built, LearnedElsewhere, TokenizerReport, assemble, build_from_files, build_from_texts, build_from_words,
+};
 pub use encode::Encoder;
 pub use options::{Kind, TokenizerOptions};
+pub use pieces::pattern;
 pub use special::{EOS, PAD, SPECIALS, UNK};

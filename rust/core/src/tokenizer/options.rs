@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::special::FIRST_CHARACTER;
+use super::special::{FIRST_CHARACTER, fixed_tokens};
 use crate::error::{Error, Result};
 
 /// How entries are chosen.
@@ -35,6 +35,8 @@ pub struct TokenizerOptions {
     /// Text to learn from at most, in MiB; of more, some texts are taken, by a hash of each. Memory is
     /// about six times this.
     pub train_mb: usize,
+    /// Special tokens of the user's own, the last ids of the vocabulary.
+    pub added_tokens: Vec<String>,
     /// Columns of a table that are read; none: every text column but `source`.
     pub columns: Vec<String>,
 }
@@ -48,6 +50,7 @@ impl Default for TokenizerOptions {
             max_chars: 16,
             min_count: 2,
             train_mb: 1_024,
+            added_tokens: Vec::new(),
             columns: Vec::new(),
         }
     }
@@ -59,8 +62,10 @@ impl TokenizerOptions {
     /// # Errors
     /// [`Error::Option`] with the option and its rule.
     pub fn check(&self) -> Result<()> {
-        if self.vocab_size <= FIRST_CHARACTER {
-            let rule = format!("must be over {FIRST_CHARACTER}, the number of special and byte tokens");
+        check_added(&self.added_tokens)?;
+        let fixed = FIRST_CHARACTER + self.added_tokens.len();
+        if self.vocab_size <= fixed {
+            let rule = format!("must be over {fixed}, the number of special, byte and added tokens");
             return Err(Error::option("vocab_size", self.vocab_size, rule));
         }
         if !(0.0..=1.0).contains(&self.coverage) {
@@ -87,6 +92,17 @@ impl TokenizerOptions {
     /// Entries for characters and longer pieces.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.vocab_size.saturating_sub(FIRST_CHARACTER)
+        self.vocab_size.saturating_sub(FIRST_CHARACTER + self.added_tokens.len())
     }
+}
+
+/// Refuses added tokens that are empty or there already.
+pub(super) fn check_added(tokens: &[String]) -> Result<()> {
+    for (i, token) in tokens.iter().enumerate() {
+        if token.is_empty() || fixed_tokens().any(|fixed| fixed == *token) || tokens[..i].contains(token) {
+            let rule = "must be new: not empty, no special or byte token, none of the others";
+            return Err(Error::option("added_tokens", format!("{token:?}"), rule));
+        }
+    }
+    Ok(())
 }

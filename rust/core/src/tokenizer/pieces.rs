@@ -84,7 +84,7 @@ const KINDS: [(Kind, Ranges); 5] = [
     (Kind::Mark, MARK),
 ];
 
-/// The same cut as a regular expression; a match is a piece, and every character is in a match.
+/// The cut as a regular expression, for the libraries that read `tokenizer.json`: a match is a piece, and every character is in a match.
 pub fn pattern() -> String {
     let class = |ranges: &[Ranges]| -> String {
         ranges.iter().copied().flatten().map(|(a, b)| format!("\\x{{{a:X}}}-\\x{{{b:X}}}")).collect()

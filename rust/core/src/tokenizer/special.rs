@@ -18,6 +18,13 @@ pub fn byte_token(byte: u8) -> String {
     format!("<{byte:#04X}>")
 }
 
+/// What cuts the name of a special or byte token in two wherever it stands in a text, so that a model
+/// that looks for whole entries does not find it.
+pub fn name_cutter() -> String {
+    let names = SPECIALS.map(|token| token.trim_matches(['[', ']']));
+    format!(r"\[(?:{})(?=\])|<0x(?=[0-9A-F]{{2}}>)", names.join("|"))
+}
+
 /// The special tokens and the byte tokens, in the order of their ids.
 pub fn fixed_tokens() -> impl Iterator<Item = String> {
     SPECIALS.into_iter().map(str::to_owned).chain((0..=u8::MAX).map(byte_token))

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use tokenizers::Tokenizer;
 
 use super::pieces::pattern;
-use super::special::{EOS, FIRST_CHARACTER, SPECIALS, UNK, fixed_tokens};
+use super::special::{EOS, FIRST_CHARACTER, SPECIALS, UNK, fixed_tokens, name_cutter};
 use crate::error::{Error, Result};
 
 /// What a tokenizer knows beside special and byte tokens.
@@ -34,10 +34,13 @@ impl Vocabulary {
     }
 
     /// The tokenizer with these entries: lossless, `[EOS]` appended by its post-processor.
-    pub fn to_tokenizer(&self) -> Result<Tokenizer> {
+    ///
+    /// `added` are further special tokens, after all others; `split` keeps tokens inside runs of one kind
+    /// of character.
+    pub fn to_tokenizer(&self, added: &[String], split: bool) -> Result<Tokenizer> {
         let internal = |error: &dyn std::fmt::Display| Error::Internal(format!("tokenizer.json: {error}"));
         let mut tokenizer: Tokenizer =
-            serde_json::from_value(self.to_json()).map_err(|error| internal(&error))?;
+            serde_json::from_value(self.to_json(added, split)).map_err(|error| internal(&error))?;
         tokenizer.set_encode_special_tokens(true);
         Ok(tokenizer)
     }
@@ -67,24 +70,35 @@ impl Vocabulary {
         Ok(())
     }
 
-    fn to_json(&self) -> Value {
+    fn to_json(&self, more: &[String], split: bool) -> Value {
         let added = |(id, token): (usize, &str)| {
             json!({
                 "id": id, "content": token, "special": true, "normalized": false,
                 "single_word": false, "lstrip": false, "rstrip": false,
             })
         };
+        let cut = |pattern: String| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+        let pre_tokenizer = match self {
+            _ if split => cut(pattern()),
+            Self::Scored(_) => cut(name_cutter()),
+            // No merge leads to a name.
+            Self::Merged { .. } => Value::Null,
+        };
+        let first_added = FIRST_CHARACTER + self.entries().count();
         let sequence = |id: &str, kind: u32| json!({"Sequence": {"id": id, "type_id": kind}});
         let end = |kind: u32| json!({"SpecialToken": {"id": EOS, "type_id": kind}});
         json!({
             "version": "1.0",
             "truncation": null,
             "padding": null,
-            "added_tokens": SPECIALS.into_iter().enumerate().map(added).collect::<Vec<_>>(),
+            "added_tokens": SPECIALS
+                .into_iter()
+                .enumerate()
+                .chain((first_added..).zip(more.iter().map(String::as_str)))
+                .map(added)
+                .collect::<Vec<_>>(),
             "normalizer": null,
-            "pre_tokenizer": {
-                "type": "Split", "pattern": {"Regex": pattern()}, "behavior": "Isolated", "invert": false,
-            },
+            "pre_tokenizer": pre_tokenizer,
             "post_processor": {
                 "type": "TemplateProcessing",
                 "single": [sequence("A", 0), end(0)],
@@ -125,7 +139,7 @@ impl Vocabulary {
 pub fn unreachable(tokenizer: &Tokenizer) -> Result<Vec<String>> {
     let internal = |error: tokenizers::Error| Error::Internal(error.to_string());
     let mut lost = Vec::new();
-    for id in FIRST_CHARACTER as u32..tokenizer.get_vocab_size(true) as u32 {
+    for id in FIRST_CHARACTER as u32..tokenizer.get_vocab_size(false) as u32 {
         let entry =
             tokenizer.id_to_token(id).ok_or_else(|| Error::Internal(format!("id {id} has no entry")))?;
         if tokenizer.encode_fast(entry.as_str(), false).map_err(internal)?.get_ids() != [id] {

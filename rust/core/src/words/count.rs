@@ -1,10 +1,9 @@
-//! Texts and row files to word counts, on all threads of a job.
+//! Texts to word counts, on all threads of a job.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow::array::{Array, StringArray};
 use arrow::datatypes::{DataType, Schema};
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +11,7 @@ use super::counter::Counter;
 use super::segment::{Scratch, Segmenter};
 use super::table::WordCounts;
 use super::tally::Tally;
-use crate::error::{Error, Result};
-use crate::io::Rows;
+use crate::error::Result;
 use crate::job::Job;
 
 /// Texts that a worker takes at a time.
@@ -21,9 +19,6 @@ const CHUNK_TEXTS: usize = 256;
 
 /// Longer texts are cut at line ends, so that no worker is left alone with one.
 const PIECE_BYTES: usize = 1 << 20;
-
-/// Batches of rows that are in memory at a time, for each thread.
-const BATCHES_A_THREAD: usize = 2;
 
 /// How words are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,11 +30,13 @@ pub struct WordOptions {
     pub user_dict: Option<PathBuf>,
     /// Columns of a table that are counted; none: every text column but `source`.
     pub columns: Vec<String>,
+    /// Memory for distinct words, in MiB; when it is full they go to disk and are summed at the end.
+    pub memory_mb: usize,
 }
 
 impl Default for WordOptions {
     fn default() -> Self {
-        Self { hmm: true, user_dict: None, columns: Vec::new() }
+        Self { hmm: true, user_dict: None, columns: Vec::new(), memory_mb: 2_048 }
     }
 }
 
@@ -53,19 +50,6 @@ impl WordOptions {
     }
 }
 
-/// What a count did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct WordReport {
-    /// Rows read.
-    pub rows: u64,
-    /// Bytes of text counted.
-    pub bytes: u64,
-    /// Words counted.
-    pub words: u64,
-    /// Distinct words.
-    pub distinct_words: u64,
-}
-
 /// Counts the words of texts.
 ///
 /// # Errors
@@ -76,54 +60,12 @@ pub fn count_words(texts: &[&str], options: &WordOptions, job: &Job) -> Result<W
     job.phase("count", texts.len() as u64);
     let mut counters = Counters::new(&segmenter, &totals, options.hmm, job);
     counters.count(texts, |texts| job.advance(texts as u64))?;
-    counters.finish();
-    Ok(WordCounts::from_distinct(totals.into_counts()))
-}
-
-/// Counts the words of Parquet files into one Parquet table `word, count`.
-///
-/// # Errors
-/// [`Error::File`], [`Error::Record`] and [`Error::Io`] name the file; [`Error::Cancelled`].
-pub fn count_words_files(
-    inputs: &[PathBuf],
-    out: &Path,
-    options: &WordOptions,
-    job: &Job,
-) -> Result<WordReport> {
-    let segmenter = options.segmenter()?;
-    let totals = Tally::new();
-    let mut rows = Rows::open(inputs)?;
-    let columns =
-        text_columns(rows.schema(), &options.columns).map_err(|problem| Error::file(&inputs[0], problem))?;
-    job.phase("count", rows.rows());
-    let mut report = WordReport { rows: rows.rows(), ..WordReport::default() };
-    let mut counters = Counters::new(&segmenter, &totals, options.hmm, job);
-    loop {
-        let batches = rows.by_ref().take(BATCHES_A_THREAD * job.threads()).collect::<Result<Vec<_>>>()?;
-        if batches.is_empty() {
-            break;
-        }
-        let mut texts = Vec::new();
-        for batch in &batches {
-            for column in &columns {
-                let column: &StringArray = batch.text(column)?;
-                texts.extend((0..column.len()).map(|i| column.value(i)));
-            }
-        }
-        report.bytes += texts.iter().map(|text| text.len() as u64).sum::<u64>();
-        counters.count(&texts, |_| job.check())?;
-        job.advance(batches.iter().map(|batch| batch.batch.num_rows() as u64).sum())?;
-    }
-    counters.finish();
-    let counts = WordCounts::from_distinct(totals.into_counts());
-    job.phase("write", counts.len() as u64);
-    counts.write(out)?;
-    (report.words, report.distinct_words) = (counts.total(), counts.len() as u64);
-    Ok(report)
+    counters.flush();
+    Ok(WordCounts::from_distinct(totals.take()))
 }
 
 /// One counter a thread.
-struct Counters<'t> {
+pub(super) struct Counters<'t> {
     segmenter: &'t Segmenter,
     hmm: bool,
     job: &'t Job,
@@ -131,13 +73,13 @@ struct Counters<'t> {
 }
 
 impl<'t> Counters<'t> {
-    fn new(segmenter: &'t Segmenter, totals: &'t Tally, hmm: bool, job: &'t Job) -> Self {
+    pub fn new(segmenter: &'t Segmenter, totals: &'t Tally, hmm: bool, job: &'t Job) -> Self {
         let worker = || (Counter::new(segmenter.places(), totals), Scratch::default());
         Self { segmenter, hmm, job, workers: (0..job.threads()).map(|_| worker()).collect() }
     }
 
     /// Counts `texts`; calls `done` with the number of texts after each chunk.
-    fn count(&mut self, texts: &[&str], done: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+    pub fn count(&mut self, texts: &[&str], done: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
         let next = AtomicUsize::new(0);
         let (segmenter, hmm) = (self.segmenter, self.hmm);
         let work = |(counter, scratch): &mut (Counter<'t>, Scratch)| {
@@ -162,9 +104,10 @@ impl<'t> Counters<'t> {
         })
     }
 
-    fn finish(self) {
-        for (counter, _) in self.workers {
-            counter.finish(self.segmenter.words());
+    /// Moves what the workers hold to the tally.
+    pub fn flush(&mut self) {
+        for (counter, _) in &mut self.workers {
+            counter.flush(self.segmenter.words());
         }
     }
 }

@@ -26,8 +26,8 @@ impl<'t> Counter<'t> {
         }
     }
 
-    /// Adds everything counted to the table of all workers.
-    pub fn finish(mut self, words: &Words) {
+    /// Moves everything counted to the table of all workers.
+    pub fn flush(&mut self, words: &Words) {
         let known = words.iter().map(|(word, place)| (word.into(), self.known[place as usize]));
         let characters = (0u32..).zip(&self.characters).filter_map(|(c, &count)| {
             let mut buffer = [0; 4];
@@ -35,6 +35,8 @@ impl<'t> Counter<'t> {
         });
         let counted = known.chain(characters).filter(|&(_, count)| count > 0);
         self.total.add(counted.chain(self.others.drain()));
+        self.known.fill(0);
+        self.characters.fill(0);
     }
 }
 

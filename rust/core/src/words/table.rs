@@ -1,5 +1,6 @@
-//! A table of words and their counts.
+//! A table of words and their counts, in memory, as Parquet and as TSV.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,10 +10,14 @@ use compact_str::CompactString;
 use rustc_hash::FxHashMap;
 
 use crate::error::{Error, Place, Result};
-use crate::io::{ParquetOutput, Rows, text_column};
+use crate::io::{Output, ParquetOutput, Rows, text_column};
+use crate::job::Job;
 
-/// Rows of a batch of the Arrow and Parquet form; 32-bit offsets then always suffice.
-const BATCH_ROWS: usize = 1 << 20;
+/// Rows of a batch; 32-bit offsets always suffice for so few.
+const BATCH_ROWS: usize = 1 << 16;
+
+/// First line of the TSV form.
+const TSV_HEADER: &str = "word\tcount";
 
 /// Words and how often each was counted, by count descending, then by word.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,16 +79,17 @@ impl WordCounts {
         self.rows.chunks(BATCH_ROWS).map(to_batch).collect()
     }
 
-    /// Writes the table to a Parquet file.
+    /// Writes the table to a Parquet file, or to a TSV file if it is called so.
+    ///
+    /// TSV has the first line `word<TAB>count`; tab, line feed, carriage return and backslash in a word
+    /// are written `\t`, `\n`, `\r`, `\\`.
     ///
     /// # Errors
-    /// [`Error::Io`], for example a full disk; nothing is left behind then.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        let mut output = ParquetOutput::create(path, Self::schema())?;
-        for rows in self.rows.chunks(BATCH_ROWS) {
-            output.write(&to_batch(rows)?)?;
-        }
-        output.finish().map(drop)
+    /// [`Error::Io`], for example a full disk; nothing is left behind then. [`Error::Cancelled`].
+    pub fn write(&self, path: &Path, job: &Job) -> Result<()> {
+        let mut output = TableOutput::create(path)?;
+        output.push_all(&self.rows, |rows| job.advance(rows))?;
+        output.finish()
     }
 
     /// The table of a batch with the columns `word, count`, as of [`WordCounts::to_batches`].
@@ -91,32 +97,72 @@ impl WordCounts {
     /// # Errors
     /// [`Error::Data`] if a column is missing or a value is null or negative.
     pub fn from_batch(batch: &RecordBatch) -> Result<Self> {
-        let mut sums = FxHashMap::default();
-        add_batch(&mut sums, batch).map_err(|problem| match problem {
+        let mut sums: FxHashMap<CompactString, u64> = FxHashMap::default();
+        let add = |word: &str, count| {
+            *sums.entry(word.into()).or_insert(0) += count;
+            Ok(())
+        };
+        for_each_row(batch, add, |problem| match problem {
             Problem::Table(problem) => Error::Data(problem),
             Problem::Row(row, problem) => Error::Data(format!("row {}: {problem}", row + 1)),
         })?;
         Ok(Self::from_distinct(sums))
     }
 
-    /// Reads a table that [`WordCounts::write`] wrote, or another with these two columns.
+    /// [`WordCounts::read`], or nothing if the file holds rows of text.
+    ///
+    /// # Errors
+    /// As [`WordCounts::read`].
+    pub fn read_if_table(path: &Path) -> Result<Option<Self>> {
+        is_table(path)?.then(|| Self::read(path)).transpose()
+    }
+
+    /// Reads a table that [`WordCounts::write`] wrote, or another Parquet file with these two columns.
     ///
     /// # Errors
     /// [`Error::File`] or [`Error::Record`] naming the file, and the row of a negative count.
     pub fn read(path: &Path) -> Result<Self> {
         let mut sums: FxHashMap<CompactString, u64> = FxHashMap::default();
-        for found in Rows::open(&[path.to_owned()])? {
-            let found = found?;
-            add_batch(&mut sums, &found.batch).map_err(|problem| match problem {
-                Problem::Table(problem) => Error::file(path, problem),
-                Problem::Row(row, problem) => {
-                    let place = Place::Row(found.first_row + row as u64 + 1);
-                    Error::Record { path: path.to_owned(), place, problem: problem.into() }
-                }
-            })?;
-        }
+        read_table(path, |word, count| {
+            *sums.entry(word.into()).or_insert(0) += count;
+            Ok(())
+        })?;
         Ok(Self::from_distinct(sums))
     }
+}
+
+/// Calls `found` with each row of a table of counts, Parquet or TSV.
+pub(super) fn read_table(path: &Path, mut found: impl FnMut(&str, u64) -> Result<()>) -> Result<()> {
+    if is_tsv(path) {
+        return read_tsv(path, found);
+    }
+    for rows in Rows::open(&[path.to_owned()])? {
+        let rows = rows?;
+        for_each_row(&rows.batch, &mut found, |problem| match problem {
+            Problem::Table(problem) => Error::file(path, problem),
+            Problem::Row(row, problem) => {
+                let place = Place::Row(rows.first_row + row as u64 + 1);
+                Error::Record { path: path.to_owned(), place, problem: problem.into() }
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether a file is a table `word, count` and not rows of text.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::File`] if it cannot be read.
+pub(crate) fn is_table(path: &Path) -> Result<bool> {
+    if is_tsv(path) {
+        let file = std::fs::File::open(path).map_err(Error::io(path))?;
+        let mut first = Vec::new();
+        let mut head = std::io::Read::take(file, TSV_HEADER.len() as u64 + 1);
+        std::io::Read::read_to_end(&mut head, &mut first).map_err(Error::io(path))?;
+        return Ok(first.trim_ascii_end() == TSV_HEADER.as_bytes());
+    }
+    let rows = Rows::open(&[path.to_owned()])?;
+    Ok(rows.schema().fields().iter().map(|field| field.name()).eq(["word", "count"]))
 }
 
 /// The counts of several parts of a corpus as those of the whole.
@@ -137,17 +183,24 @@ enum Problem {
     Row(usize, &'static str),
 }
 
-fn add_batch(sums: &mut FxHashMap<CompactString, u64>, batch: &RecordBatch) -> Result<(), Problem> {
-    let words = text_column(batch, "word").map_err(Problem::Table)?;
-    let counts = count_column(batch).map_err(Problem::Table)?;
+fn for_each_row(
+    batch: &RecordBatch,
+    mut found: impl FnMut(&str, u64) -> Result<()>,
+    refuse: impl Fn(Problem) -> Error,
+) -> Result<()> {
+    let (words, counts) = columns(batch).map_err(|problem| refuse(Problem::Table(problem)))?;
     for (i, (word, count)) in words.iter().zip(counts).enumerate() {
-        let word = word.ok_or(Problem::Row(i, "column \"word\" is null"))?;
+        let word = word.ok_or_else(|| refuse(Problem::Row(i, "column \"word\" is null")))?;
         let count = count.and_then(|count| u64::try_from(count).ok());
-        let count =
-            count.ok_or(Problem::Row(i, "column \"count\" is null or negative; a count is at least 0"))?;
-        *sums.entry(word.into()).or_insert(0) += count;
+        let problem = "column \"count\" is null or negative; a count is at least 0";
+        found(word, count.ok_or_else(|| refuse(Problem::Row(i, problem)))?)?;
     }
     Ok(())
+}
+
+/// The columns `word` and `count`, or what is there instead.
+pub(super) fn columns(batch: &RecordBatch) -> Result<(&StringArray, &Int64Array), String> {
+    Ok((text_column(batch, "word")?, count_column(batch)?))
 }
 
 fn count_column(batch: &RecordBatch) -> Result<&Int64Array, String> {
@@ -165,4 +218,151 @@ fn to_batch(rows: &[(CompactString, u64)]) -> Result<RecordBatch> {
     let counts: Int64Array = rows.iter().map(|&(_, count)| count as i64).collect();
     RecordBatch::try_new(WordCounts::schema(), vec![Arc::new(words), Arc::new(counts)])
         .map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// A file of counts that is written row by row, as its name asks: `.tsv`, or else Parquet.
+pub(super) enum TableOutput {
+    Parquet(Box<ParquetOutput>, Vec<(CompactString, u64)>),
+    Tsv(Output),
+}
+
+impl TableOutput {
+    pub fn create(path: &Path) -> Result<Self> {
+        if !is_tsv(path) {
+            let output = ParquetOutput::create(path, WordCounts::schema())?;
+            return Ok(Self::Parquet(Box::new(output), Vec::new()));
+        }
+        let mut output = Output::create(path)?;
+        writeln!(output, "{TSV_HEADER}").map_err(Error::io(path))?;
+        Ok(Self::Tsv(output))
+    }
+
+    pub fn push(&mut self, word: &str, count: u64) -> Result<()> {
+        match self {
+            Self::Parquet(output, rows) => {
+                rows.push((word.into(), count));
+                if rows.len() == BATCH_ROWS {
+                    output.write(&to_batch(rows)?)?;
+                    rows.clear();
+                }
+                Ok(())
+            }
+            Self::Tsv(output) => {
+                let written = writeln!(output, "{}\t{count}", escaped(word));
+                written.map_err(|source| Error::Io { path: output.path().to_owned(), source })
+            }
+        }
+    }
+
+    /// Appends rows; calls `done` with their number now and then.
+    pub fn push_all(
+        &mut self,
+        rows: &[(CompactString, u64)],
+        done: impl Fn(u64) -> Result<()>,
+    ) -> Result<()> {
+        for rows in rows.chunks(BATCH_ROWS) {
+            match self {
+                Self::Parquet(output, _) => output.write(&to_batch(rows)?)?,
+                Self::Tsv(_) => rows.iter().try_for_each(|(word, count)| self.push(word, *count))?,
+            }
+            done(rows.len() as u64)?;
+        }
+        Ok(())
+    }
+
+    pub fn finish(self) -> Result<()> {
+        match self {
+            Self::Parquet(mut output, rows) => {
+                output.write(&to_batch(&rows)?)?;
+                output.finish().map(drop)
+            }
+            Self::Tsv(output) => output.finish(),
+        }
+    }
+}
+
+fn is_tsv(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("tsv"))
+}
+
+/// Tabs and line ends are words too; they are written as in PostgreSQL's COPY.
+fn escaped(word: &str) -> std::borrow::Cow<'_, str> {
+    if !word.contains(['\t', '\n', '\r', '\\']) {
+        return word.into();
+    }
+    let escape = |c| match c {
+        '\t' => Some('t'),
+        '\n' => Some('n'),
+        '\r' => Some('r'),
+        '\\' => Some('\\'),
+        _ => None,
+    };
+    let mut text = String::with_capacity(word.len() + 2);
+    for c in word.chars() {
+        match escape(c) {
+            Some(letter) => text.extend(['\\', letter]),
+            None => text.push(c),
+        }
+    }
+    text.into()
+}
+
+/// What [`escaped`] was made from; None if a backslash stands before something else.
+fn unescaped(text: &str) -> Option<CompactString> {
+    let mut word = CompactString::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        word.push(match c {
+            '\\' => match chars.next()? {
+                't' => '\t',
+                'n' => '\n',
+                'r' => '\r',
+                '\\' => '\\',
+                _ => return None,
+            },
+            c => c,
+        });
+    }
+    Some(word)
+}
+
+fn read_tsv(path: &Path, mut found: impl FnMut(&str, u64) -> Result<()>) -> Result<()> {
+    let file = std::fs::File::open(path).map_err(Error::io(path))?;
+    let lines = std::io::BufRead::split(std::io::BufReader::new(file), b'\n');
+    for (line, number) in lines.zip(1u64..) {
+        let line = line.map_err(Error::io(path))?;
+        let line = line.strip_suffix(b"\r").unwrap_or(&line);
+        if number == 1 && line == TSV_HEADER.as_bytes() {
+            continue;
+        }
+        let parts = std::str::from_utf8(line).ok().and_then(|line| line.rsplit_once('\t'));
+        let row = parts.and_then(|(word, count)| Some((unescaped(word)?, count.parse().ok()?)));
+        let (word, count) = row.ok_or_else(|| Error::Record {
+            path: path.to_owned(),
+            place: Place::Line(number),
+            problem: "expected word, tab, count, as the command `count` writes them".into(),
+        })?;
+        found(&word, count)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_word_comes_back_from_either_form(words in prop::collection::btree_map("([\t\n\r\\\\nt今]|.){1,6}", 1u64..9, 1..20)) {
+            let counts = WordCounts::new(words.iter().map(|(word, &count)| (word.as_str(), count)));
+            let (folder, job) = (tempfile::tempdir().expect("temp folder"), Job::new(Some(1)).expect("a thread"));
+            for name in ["counts.tsv", "counts.parquet"] {
+                let path = folder.path().join(name);
+                counts.write(&path, &job).expect("writes");
+                prop_assert!(is_table(&path).expect("reads"));
+                prop_assert_eq!(&WordCounts::read(&path).expect("reads"), &counts);
+            }
+        }
+    }
 }

@@ -2,16 +2,20 @@
 
 mod control; // control and invisible characters, encoding repair
 mod html; // tags and entities
+mod personal; // mobile and identity numbers, e-mail addresses
 mod punctuation; // ASCII marks beside Chinese characters
 mod repeats; // ！！！！ -> ！
+mod simplified; // traditional characters
 mod spaces; // spaces between Chinese characters and at ends
 mod templates; // ### Response:, </s>, <noinput>
 mod width; // full-width letters, digits and spaces
 
 pub use control::control;
 pub use html::{html, pages};
+pub use personal::personal;
 pub use punctuation::punctuation;
 pub use repeats::repeats;
+pub use simplified::simplified;
 pub use spaces::spaces;
 pub use templates::templates;
 pub use width::width;

@@ -1,0 +1,173 @@
+"""Download what a named data set consists of, through the library of the Hugging Face Hub.
+
+It goes on where a broken download ended. Every file is then compared with the hash that the hub states, and
+`fetched.json` says which revision it is: who gives that revision gets the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from smolchat_fast.errors import DataError, MissingExtraError
+from smolchat_fast.sources.sets import named
+from smolchat_fast.stage import file_hash
+
+ATTEMPTS = 5
+"""A connection may break so often before a file is given up; what has arrived is kept."""
+FETCHED = "fetched.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchedFile:
+    """A file that is whole."""
+
+    repository: str
+    revision: str
+    """Commit of the repository."""
+    path: Path
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchReport:
+    """What was downloaded."""
+
+    name: str
+    files: tuple[FetchedFile, ...]
+
+    def __str__(self) -> str:
+        size = sum(file.bytes for file in self.files)
+        lines = [f"{self.name}: {len(self.files)} files, {size / 1e6:,.1f} MB"]
+        lines += [f"  {file.path}  sha256 {file.sha256[:12]}" for file in self.files]
+        return "\n".join(lines)
+
+
+def fetch_set(
+    name: str,
+    out: Path,
+    *,
+    mirror: str | None = None,
+    revision: str = "main",
+    tell: Callable[[str], object] | None = None,
+) -> FetchReport:
+    """Download the files of a named data set. Run it again after a break: it goes on where it ended.
+
+    Args:
+        name: As `sources list` tells it.
+        out: Folder for the files, a folder in it for each repository.
+        mirror: Address to use in place of the hub's; `HF_ENDPOINT` by default.
+        revision: Branch, tag or commit.
+        tell: Called with one line about each file.
+    Raises:
+        ValueError: there is no such data set, or its publisher wants it downloaded by hand.
+        DataError: a file is not the one that the hub states.
+        MissingExtraError: `huggingface_hub` is not installed.
+        OSError: the connection failed too often; what has arrived is kept.
+    """
+    found = named(name)
+    if not found.repositories:
+        raise ValueError(f"{name} is downloaded by hand, from {found.home}; then: sources read {name} FILES")
+    try:
+        from huggingface_hub import HfApi
+    except ImportError as error:
+        raise MissingExtraError(
+            "downloads need one more package: pip install 'smolchat-fast[fetch]'"
+        ) from error
+    api = HfApi(endpoint=mirror)
+    files = []
+    for repository in found.repositories:
+        info = _try(partial(api.dataset_info, repository, revision=revision, files_metadata=True), repository)
+        wanted = [file for file in info.siblings if _is_wanted(file.rfilename, found.patterns)]
+        if not wanted:
+            raise DataError(f"{repository}: no file fits {', '.join(found.patterns)}; look at {found.home}")
+        for file in wanted:
+            path = _download(repository, info.sha, file, out / repository.replace("/", "--"), mirror)
+            files.append(
+                FetchedFile(
+                    repository=repository,
+                    revision=info.sha,
+                    path=path,
+                    bytes=path.stat().st_size,
+                    sha256=file_hash(path),
+                )
+            )
+            if tell:
+                tell(f"{repository}/{file.rfilename}  {files[-1].bytes / 1e6:,.1f} MB")
+    report = FetchReport(name=name, files=tuple(files))
+    text = json.dumps(asdict(report), ensure_ascii=False, indent=2, default=str)
+    (out / FETCHED).write_text(text + "\n", "utf-8")
+    return report
+
+
+def _is_wanted(path: str, patterns: tuple[str, ...]) -> bool:
+    if path.rsplit("/", 1)[-1].startswith((".", "README")):
+        return False
+    return not patterns or any(fnmatch(path, pattern) for pattern in patterns)
+
+
+def _download(repository: str, revision: str, file: Any, folder: Path, mirror: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    def get(again: bool = False) -> Path:
+        return Path(
+            hf_hub_download(
+                repository,
+                file.rfilename,
+                repo_type="dataset",
+                revision=revision,
+                local_dir=folder,
+                endpoint=mirror,
+                force_download=again,
+            )
+        )
+
+    path = _try(get, f"{repository}/{file.rfilename}")
+    if _is_stated(path, file):
+        return path
+    # A file that was changed here since is downloaded anew, once.
+    path = _try(lambda: get(again=True), f"{repository}/{file.rfilename}")
+    if not _is_stated(path, file):
+        path.unlink()
+        raise DataError(
+            f"{repository}/{file.rfilename}: its hash is not the one that the hub states; try again"
+        )
+    return path
+
+
+def _is_stated(path: Path, file: Any) -> bool:
+    if file.lfs is not None:
+        return file_hash(path) == file.lfs.sha256
+    if not file.blob_id:
+        return file.size is None or path.stat().st_size == file.size
+    # Small files are stated by the hash that git gives them.
+    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as bytes_:
+        while block := bytes_.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest() == file.blob_id
+
+
+def _try(work: Callable[[], Any], what: str) -> Any:
+    """Work that may break off a few times."""
+    from huggingface_hub import file_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    # The library's own client, which is another package from version to version.
+    client = getattr(file_download, "httpx2", None) or file_download.httpx
+    for attempt in range(ATTEMPTS):
+        try:
+            return work()
+        except HfHubHTTPError as error:
+            raise OSError(f"{what}: the server says: {str(error).splitlines()[0]}") from error
+        except (client.TransportError, OSError) as error:
+            if attempt + 1 == ATTEMPTS:
+                raise OSError(f"{what}: {error}. Run the same again: it goes on where it ended.") from error
+    raise AssertionError("unreachable")

@@ -1,0 +1,204 @@
+"""Trainers of other libraries, comparison and export: what stands around a tokenizer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from smolchat_fast import DataError
+from smolchat_fast.tokenizer import (
+    SPECIALS,
+    TokenizerOptions,
+    build_tokenizer,
+    build_tokenizer_files,
+    compare_files,
+    export_files,
+    load,
+    report,
+    save,
+    stream_text,
+)
+from smolchat_fast.tokenizer.export import sentencepiece_model
+from smolchat_fast.words import count_words, count_words_files
+from test_tokenizer import corpus
+
+pytest.importorskip("tokenizers")
+
+HARD = ["", "今天😀 很好", "  两个  空格 ", "\r\n\t", "▁", "[EOS]<0x41>", "𠮷野家 don't", "�"]
+
+
+def trained(kind: str, texts: object, **options: object):
+    if kind.startswith("sentencepiece"):
+        pytest.importorskip("sentencepiece")
+    return build_tokenizer(texts, TokenizerOptions(kind=kind, vocab_size=420, coverage=1.0, **options))
+
+
+OTHERS = ["tokenizers-bpe", "tokenizers-unigram", "sentencepiece-bpe", "sentencepiece-unigram"]
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_the_trainers_of_others_give_lossless_tokenizers_with_our_ids(kind):
+    built = trained(kind, corpus())
+    for text in [*corpus(50), *HARD]:
+        ids = built.encode(text).ids
+        assert built.decode(ids) == text
+        assert "".join(stream_text(built, ids)) == text
+        assert ids[-1] == 1
+        assert all(i >= len(SPECIALS) for i in ids[:-1])
+    assert [built.token_to_id(token) for token in SPECIALS.values()] == list(range(7))
+    assert report(built, corpus(100))["characters_per_token"] > 1.2
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece-bpe", "sentencepiece-unigram"])
+def test_ids_are_those_of_sentencepiece(kind):
+    """A model that sentencepiece learned, through our folder and back, cuts as sentencepiece cuts."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    built = trained(kind, corpus())
+    theirs = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model(built))
+    for text in corpus(200):
+        assert theirs.encode(text) == built.encode(text, add_special_tokens=False).ids
+
+
+def test_word_counts_do_for_sentencepiece_and_are_refused_by_tokenizers():
+    counts = count_words(corpus())
+    built = build_tokenizer(counts, TokenizerOptions(kind="sentencepiece-bpe", vocab_size=330))
+    assert built.decode(built.encode("今天天气很好").ids) == "今天天气很好"
+    with pytest.raises(DataError, match=r"tokenizers-bpe: learns from texts alone"):
+        trained("tokenizers-bpe", counts)
+
+
+def test_a_vocabulary_that_the_text_does_not_give_is_refused():
+    pytest.importorskip("sentencepiece")
+    with pytest.raises(ValueError, match=r"vocab_size = 5000: sentencepiece refuses"):
+        build_tokenizer(corpus(), TokenizerOptions(kind="sentencepiece-bpe", vocab_size=5_000))
+
+
+@pytest.mark.parametrize("kind", ["bpe", "tokenizers-bpe"])
+def test_added_tokens_are_the_last_ids_and_text_unless_asked_for(kind, tmp_path):
+    options = {"added_tokens": ("[USER]", "<|end|>")}
+    built = trained(kind, corpus(), **options)
+    assert built.get_vocab_size() <= 420
+    last = built.get_vocab_size() - 1
+    assert [built.token_to_id("[USER]"), built.token_to_id("<|end|>")] == [last - 1, last]
+    typed = built.encode("[USER]今天<|end|>", add_special_tokens=False).ids
+    assert last not in typed
+    assert last - 1 not in typed
+    assert built.decode(typed) == "[USER]今天<|end|>"
+    assert list(stream_text(built, [last, *built.encode("好", add_special_tokens=False).ids])) == ["好"]
+    save(built, tmp_path)
+    auto = pytest.importorskip("transformers").AutoTokenizer.from_pretrained(tmp_path)
+    assert auto("[USER]")["input_ids"][:-1] == built.encode("[USER]", add_special_tokens=False).ids
+    assert auto("[USER]", split_special_tokens=False)["input_ids"] == [last - 1, 1]
+    for bad in ("", "[EOS]", "<0x41>"):
+        with pytest.raises(ValueError, match="added_tokens"):
+            trained(kind, ["好"], added_tokens=(bad,))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> list[Path]:
+    there = tmp_path_factory.mktemp("tokenizers")
+    for kind, size in (("bpe", 420), ("merges", 330)):
+        save(build_tokenizer(corpus(), TokenizerOptions(kind=kind, vocab_size=size)), there / kind)
+    return [there / "bpe", there / "merges"]
+
+
+def test_tokenizers_stand_side_by_side_by_source(folders, tmp_path):
+    path = tmp_path / "rows.parquet"
+    texts = corpus(200)
+    sources = ["short" if i % 2 else "long" for i in range(100)]
+    pq.write_table(pa.table({"prompt": texts[:100], "response": texts[100:], "source": sources}), path)
+    told = compare_files([path], tmp_path / "report", tokenizers=tuple(folders))
+    assert list(told.tokenizers) == ["bpe", "merges"]
+    assert told.texts == 200
+    assert told.by_source.keys() == {"long", "short"}
+    rates = [told.tokenizers[name]["characters_per_token"] for name in ("bpe", "merges")]
+    assert rates[0] > rates[1] > 1
+    for name, rate in zip(("bpe", "merges"), rates, strict=True):
+        lowest, highest = sorted(told.by_source[source][name] for source in ("long", "short"))
+        assert lowest <= rate <= highest
+    assert "round trip" in (tmp_path / "report" / "report.txt").read_text("utf-8")
+    assert (tmp_path / "report" / "histogram.png").read_bytes().startswith(b"\x89PNG")
+    assert compare_files([path], tmp_path / "report", tokenizers=tuple(folders)) == told
+
+
+def test_a_report_names_what_is_long_rare_and_never_used(folders):
+    told = report(load(folders[0]), ["今天天气很好", "今天"])
+    assert told["longest"][0] in corpus_text()
+    assert set(told["rarest"]) <= {"今天", "天气", "很好", "今天天气", "今天天气很好", "天", "气", "很", "好"}
+    assert told["unused"] > 50
+    assert told["mb_per_s"] > 0
+
+
+def corpus_text() -> str:
+    return "\n".join(corpus())
+
+
+def test_tokenizers_of_others_can_be_reported_too(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    model = tokenizers.Tokenizer(tokenizers.models.BPE())
+    model.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    model.decoder = tokenizers.decoders.ByteLevel()
+    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=400, show_progress=False, initial_alphabet=sorted(alphabet)
+    )
+    model.train_from_iterator(corpus(), trainer)
+    told = report(model, corpus(50))
+    assert told["round_trip_share"] == 1
+    assert told["unreachable"] == []
+
+
+@pytest.mark.parametrize("kind", ["bpe", "merges", "unigram"])
+def test_a_sentencepiece_model_loads_and_loses_nothing(kind, tmp_path):
+    sentencepiece = pytest.importorskip("sentencepiece")
+    built = build_tokenizer(corpus(), TokenizerOptions(kind=kind, vocab_size=420, coverage=1.0))
+    save(built, tmp_path / "tokenizer")
+    rows = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": corpus(300)}), rows)
+    out = tmp_path / "smol.model"
+    told = export_files(tmp_path / "tokenizer", out, check=(rows,))
+    model = sentencepiece.SentencePieceProcessor(model_file=str(out))
+    assert model.get_piece_size() == built.get_vocab_size() == told.pieces
+    assert [model.pad_id(), model.eos_id(), model.bos_id(), model.unk_id()] == [0, 1, 3, 6]
+    for text in HARD:
+        # sentencepiece writes the space as U+2581 and cannot tell the two apart.
+        assert model.decode(model.encode(text)) == text.replace("▁", " ")
+        assert 6 not in model.encode(text)
+    assert told.round_trip == 1
+    assert told.same_ids is not None
+    assert told.same_ids > 0.9
+    assert told.same_tokens == pytest.approx(1, abs=0.02)
+
+
+def test_a_gguf_file_holds_the_same_vocabulary(folders, tmp_path):
+    gguf = pytest.importorskip("gguf")
+    export_files(folders[0], tmp_path / "smol.gguf")
+    fields = gguf.GGUFReader(tmp_path / "smol.gguf").fields
+    tokens = fields["tokenizer.ggml.tokens"].contents()
+    kinds = fields["tokenizer.ggml.token_type"].contents()
+    built = load(folders[0])
+    assert len(tokens) == len(kinds) == built.get_vocab_size()
+    assert [t.replace("▁", " ") for t in tokens] == [
+        (built.id_to_token(i) or "").replace("▁", " ") for i in range(len(tokens))
+    ]
+    assert kinds[:8] == [3, 3, 3, 3, 3, 3, 2, 6]
+    with pytest.raises(ValueError, match=r"must end in .model"):
+        export_files(folders[0], tmp_path / "smol.bin")
+
+
+def test_a_merge_list_needs_the_counts_in_either_form(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    lines = [json.dumps({"prompt": text, "response": "好"}, ensure_ascii=False) for text in corpus(200)]
+    rows.write_text("\n".join(lines), "utf-8")
+    built = []
+    for name in ("counts.parquet", "counts.tsv"):
+        count_words_files([rows], tmp_path / name)
+        out = tmp_path / f"from-{name}"
+        told = build_tokenizer_files([rows], out, TokenizerOptions(kind="merges"), counts=tmp_path / name)
+        assert told.characters_per_token is not None
+        built.append(load(out).to_str())
+    assert built[0] == built[1]

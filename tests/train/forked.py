@@ -1,0 +1,119 @@
+"""Trainings in processes of their own, forked from one that has imported torch already.
+
+`forked.py kill ROWS TOKENIZER FOLDER TIMES` makes FOLDER/whole undisturbed and FOLDER/killed under fire.
+`forked.py ranks ROWS TOKENIZER FOLDER` makes FOLDER/whole in one process and FOLDER/parts in one, two, one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from small import TINY
+
+from smolchat_fast.errors import StoppedError
+from smolchat_fast.progress import Progress, ignore
+from smolchat_fast.stream import StreamOptions
+from smolchat_fast.train import TrainOptions, pretrain_files
+
+# The plan and all below it, so that no forked process imports them again.
+from smolchat_fast.train.plan import Plan  # noqa: F401
+
+STREAM = StreamOptions(batch_rows=8)
+KILLED = TrainOptions(
+    steps=80, lr=0.02, dropout=0.1, save_every=7, eval_every=20, eval_answers=8, log_every=1, stream=STREAM
+)
+SHARED = TrainOptions(steps=18, lr=0.02, accumulate=2, eval_every=6, log_every=1, stream=STREAM)
+
+
+def train(rows: Path, tokenizer: Path, out: Path, options: TrainOptions, progress: Progress = ignore) -> None:
+    try:
+        pretrain_files(
+            [rows], out, options, valid=rows, tokenizer=tokenizer, model=TINY, threads=1, progress=progress
+        )
+    except StoppedError as stopped:
+        print(stopped)
+
+
+def fork(work: Callable[[], None]) -> int:
+    """The number of a process that does some work and ends."""
+    sys.stdout.flush()
+    number = os.fork()
+    if number:
+        return number
+    try:
+        work()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def ended_well(process: int) -> bool:
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+
+
+def kill(rows: Path, tokenizer: Path, folder: Path, times: int) -> None:
+    moments = random.Random(1)
+    assert ended_well(fork(lambda: train(rows, tokenizer, folder / "whole", KILLED)))
+    began = time.monotonic()
+    assert ended_well(fork(lambda: train(rows, tokenizer, folder / "again", KILLED)))
+    whole_s = time.monotonic() - began
+    out, fell = folder / "killed", 0
+    for _ in range(times):
+        process = fork(lambda: train(rows, tokenizer, out, KILLED))
+        time.sleep(moments.uniform(0, 0.5 * whole_s))
+        os.kill(process, signal.SIGKILL)
+        fell += os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+    print(f"{fell} of {times} runs fell")
+    assert fell > 0
+    assert ended_well(fork(lambda: train(rows, tokenizer, out, KILLED)))
+
+
+def ranks(rows: Path, tokenizer: Path, folder: Path) -> None:
+    assert ended_well(fork(lambda: train(rows, tokenizer, folder / "whole", SHARED)))
+    for world, last in ((1, 5), (2, 11), (1, 18)):
+        together(world, rows, tokenizer, folder / "parts", last)
+
+
+def together(world: int, rows: Path, tokenizer: Path, out: Path, last: int) -> None:
+    """Train up to a step in several processes; only the last one is told to stop there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def one(rank: int) -> None:
+        if world > 1:
+            names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
+            os.environ |= {name: str(value) for name, value in names.items()}
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+
+        def stop(phase: str, done: int, total: int) -> None:
+            if rank == world - 1 and (phase, done) == ("steps", last) and last < total:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        train(rows, tokenizer, out, SHARED, stop)
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+    processes = [fork(lambda rank=rank: one(rank)) for rank in range(world)]  # type: ignore[misc]
+    ended = [ended_well(process) for process in processes]
+    assert all(ended)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    rows, tokenizer, folder = map(Path, sys.argv[2:5])
+    if sys.argv[1] == "kill":
+        kill(rows, tokenizer, folder, int(sys.argv[5]))
+    else:
+        ranks(rows, tokenizer, folder)
