@@ -160,3 +160,25 @@ def fenced(text: str) -> list[str]:
 def words(text: str) -> list[str]:
     found = pc.split_pattern_regex(pa.scalar(text), r"[^0-9A-Za-z]+")
     return [word for word in found.as_py() if word]
+
+
+def test_personal_data_are_masked_if_asked_for() -> None:
+    options = CleanOptions(personal=True)
+    text = "电话13812345678，证件11010519491231002X，邮箱a.b@example.com。"
+    assert clean_text(text, options) == "电话【手机号】，证件【身份证号】，邮箱【邮箱】。"
+    # Another check character, a longer number, a part of a word, a decorator.
+    for text in ["证件110105194912310021。", "单号138123456789。", "型号x13812345678", "@property 和 a@b"]:
+        assert clean_text(text, options) == text
+
+
+def test_traditional_characters_are_simplified_if_asked_for_but_not_in_code() -> None:
+    options = CleanOptions(simplified=True)
+    assert clean_text("乾隆皇帝說頭髮乾了", options) == "乾隆皇帝说头发干了"
+    assert clean_text("看 `說` 這個字", options) == "看 `說` 这个字"
+
+
+@given(text=st.text("說话電腦a1@.x ，。138<>`\n", max_size=60))
+def test_cleaning_twice_is_cleaning_once_with_every_rule_on(text: str) -> None:
+    options = CleanOptions(simplified=True, personal=True)
+    once = clean_text(text, options)
+    assert clean_text(once, options) == once

@@ -131,3 +131,31 @@ def test_the_longest_row_stays_if_asked_for():
     options = DedupOptions(ngram=3, threshold=0.7, keep="longest")
     assert find_duplicates(rows, options).kept.to_pylist() == [1, 2]
     assert find_duplicates(rows, DedupOptions(ngram=3, threshold=0.7)).kept.to_pylist() == [0, 2]
+
+
+def ngrams(text: str, ngram: int) -> set[str]:
+    return {text[i : i + ngram] for i in range(max(1, len(text) - ngram + 1))}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    questions=st.lists(st.text("天地人你好", max_size=12), max_size=5),
+    around=st.lists(st.tuples(st.text("天地人", max_size=8), st.integers(0, 5), st.text("你好", max_size=8))),
+    ngram=st.integers(1, 5),
+    contained=st.floats(0.3, 1),
+)
+def test_what_a_row_contains_is_what_counting_finds(questions, around, ngram, contained):
+    rows = [before + (questions[i] if i < len(questions) else "") + after for before, i, after in around]
+    options = DedupOptions(
+        ngram=ngram, threshold=1.0, contained=contained, normalize=False, distinct_numbers=False
+    )
+    found = find_duplicates(rows, options, against=questions).removed.to_pylist()
+    expected = {}
+    for row, text in enumerate(rows):
+        for number, question in enumerate(questions):
+            wanted = ngrams(question, ngram)
+            share = len(wanted & ngrams(text, ngram)) / len(wanted)
+            if share >= contained:
+                expected[row] = (number, share)
+                break
+    assert {r["row"]: (r["kept_row"], r["similarity"]) for r in found if r["in_against"]} == expected

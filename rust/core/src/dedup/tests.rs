@@ -220,7 +220,7 @@ fn a_row_that_contains_a_question_goes_and_its_numbers_count() {
     };
     assert_eq!(kept(0.0, true), [0, 1, 2]);
     assert_eq!(kept(0.7, true), [1, 2]);
-    assert_eq!(kept(0.6, false), [2]);
+    assert_eq!(kept(0.5, false), [2]);
 }
 
 proptest! {
