@@ -144,8 +144,8 @@ class Completion:
         found, answer = _TextLogprobs(self._bot), self.answers[number]
         if self._echoes:
             *encoder, split = self._echoes[number].encoder
-            for token in encoder:
-                found.add(Scored(token))
+            for given in encoder:
+                found.add(Scored(given))
             # The end of the encoder's part is given; a score of it would only mislead.
             found.add(Scored(split, 0.0, ((split, 0.0),)))
             for token in answer.prompt_scores:

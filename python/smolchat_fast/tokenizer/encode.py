@@ -82,7 +82,8 @@ def encode(
     )
     for name, ids in zip(names, lists, strict=True):
         table = table.set_column(table.column_names.index(name), name, pa.array(ids))
-    return table.replace_schema_metadata({**(table.schema.metadata or {}), TOKENIZER_KEY: made_by})
+    metadata: dict[bytes, bytes] = {**(table.schema.metadata or {}), TOKENIZER_KEY: made_by.encode()}
+    return table.replace_schema_metadata(metadata)
 
 
 def encode_files(

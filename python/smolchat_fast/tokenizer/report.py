@@ -219,9 +219,10 @@ def _texts_by_source(inputs: Sequence[Path], columns: Sequence[str]) -> Iterator
                 yield (str(names[i % rows]) if names else path.stem), text
 
 
-def _unknown_id(tokenizer: Tokenizer) -> int | None:
-    unknown = getattr(tokenizer.model, "unk_token", None) or "[UNK]"
-    return tokenizer.token_to_id(unknown)
+def _unknown_id(tokenizer: Tokenizer) -> int:
+    """The id of the unknown token; -1, which no text gives, if there is none."""
+    unknown = tokenizer.token_to_id(getattr(tokenizer.model, "unk_token", None) or "[UNK]")
+    return -1 if unknown is None else unknown
 
 
 def _unreachable(tokenizer: Tokenizer, entries: Mapping[str, int]) -> list[str]:

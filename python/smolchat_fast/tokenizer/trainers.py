@@ -61,7 +61,7 @@ def train_tokenizers(pieces: Pieces, options: TokenizerOptions, kind: str) -> Le
     shared["vocab_size"] = options.vocab_size - len(options.added_tokens)
     if kind == "bpe":
         tokenizer = Tokenizer(models.BPE())
-        trainer = trainers.BpeTrainer(
+        trainer: Any = trainers.BpeTrainer(
             min_frequency=options.min_count, max_token_length=options.max_chars, **shared
         )
     else:
