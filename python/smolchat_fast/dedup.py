@@ -323,9 +323,10 @@ class Index:
 
 def _takeable(table: pa.Table) -> pa.Table:
     """The same with plain text columns in place of views, as polars has them: pyarrow cannot choose rows of these."""
-    plain = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
+    plain: dict[Any, Any] = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
     fields = [field.with_type(plain.get(field.type, field.type)) for field in table.schema]
-    return table.cast(pa.schema(fields, table.schema.metadata))
+    metadata: Any = table.schema.metadata
+    return table.cast(pa.schema(fields, metadata))
 
 
 def _as_strings(table: pa.Table) -> pa.Table:

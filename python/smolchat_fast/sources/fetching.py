@@ -161,7 +161,7 @@ def _try(work: Callable[[], Any], what: str) -> Any:
     from huggingface_hub.errors import HfHubHTTPError
 
     # The library's own client, which is another package from version to version.
-    client = getattr(file_download, "httpx2", None) or file_download.httpx
+    client: Any = vars(file_download).get("httpx2") or vars(file_download)["httpx"]
     for attempt in range(ATTEMPTS):
         try:
             return work()
