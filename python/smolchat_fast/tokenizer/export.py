@@ -118,7 +118,7 @@ def sentencepiece_model(tokenizer: Tokenizer) -> bytes:
             "a sentencepiece model needs `pip install 'smolchat-fast[export]'`"
         ) from error
     pieces, kind = pieces_of(tokenizer)
-    model = proto.ModelProto()
+    model: Any = proto.ModelProto()  # type: ignore[attr-defined]
     for piece in pieces:
         model.pieces.add(piece=piece.text, score=piece.score, type=piece.kind)
     trainer = model.trainer_spec
