@@ -5,6 +5,9 @@ use super::order::Shuffler;
 use crate::error::{Error, Result};
 use crate::io::Slice;
 
+/// Slices of a weighted file that a window has room for.
+const SLICES_A_WINDOW: u64 = 4;
+
 /// The share of each file in an epoch.
 ///
 /// The rows of a weighted file form an endless sequence of passes, each in an order of its own; an epoch
@@ -57,8 +60,8 @@ impl Mix {
         for (number, &file) in self.files.iter().enumerate() {
             let own: Vec<Slice> = all.iter().copied().filter(|slice| slice.file() == number).collect();
             let (from, to) = (passed(file, epoch), passed(file, epoch + 1));
-            // No window is to go without a file that has rows for it.
-            let most = (to - from).div_ceil(windows).max(1) as usize;
+            // No window is to go without a file that has rows for it, wherever the others make it end.
+            let most = (to - from).div_ceil(SLICES_A_WINDOW * windows).max(1) as usize;
             let taken = cut(take(&own, file.0, from, to, options.seed, number as u64), most);
             let mut shuffler = Shuffler::new(&[options.seed, epoch, number as u64, 0, 1]);
             let count = taken.len() as u128;
