@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from serve_fixtures import build_tokenizer
 
@@ -24,6 +24,7 @@ def stream(ids: list[int], stop: tuple[str, ...] = ()) -> list[str]:
 
 
 @settings(max_examples=60)
+@example("0" * 11 + "\x80" * 10 + "\U00010000" * 4 + "\x800")
 @given(st.text())
 def test_pieces_joined_are_the_text_and_hold_no_broken_character(text: str) -> None:
     text = TOKENS.decode(TOKENS.encode(text.replace("\ufffd", "")))

@@ -64,9 +64,16 @@ class TextStream:
         self._known += len(new)
         self._ends += [self._known] * (len(self._ids) - len(self._ends))
         if self._clean - self._base > WINDOW:
-            self._base = self._clean - CONTEXT
-            self._sent = self._decode(self._ids[self._base :])
+            self._let_go(whole)
         return new
+
+    def _let_go(self, whole: str) -> None:
+        """Leave the oldest tokens behind, at a place where no character is cut."""
+        for base in range(self._clean - CONTEXT, self._base, -1):
+            rest = self._decode(self._ids[base:])
+            if whole.endswith(rest):
+                self._base, self._sent = base, rest
+                return
 
     def _without_stop(self, text: str) -> str:
         if self.stopped:
