@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,3 +18,8 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data here (SMOLCHAT_DATA)")
     return folder
+
+
+def pytest_configure() -> None:
+    """A shell starts background jobs with Ctrl+C ignored; the tests of it need Python's own handler."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
