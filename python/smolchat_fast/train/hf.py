@@ -15,15 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import (
     PrinterCallback,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
-    T5ForConditionalGeneration,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -31,16 +28,14 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from smolchat_fast.encode import IGNORED
-from smolchat_fast.progress import Progress, ignore
-from smolchat_fast.train.loop import BatchSource
+from smolchat_fast.train.loop import BatchSource, Parts
 from smolchat_fast.train.metrics import Metrics
-from smolchat_fast.train.options import TrainOptions
 from smolchat_fast.train.panel import Panel
 from smolchat_fast.train.ranks import on_cpu
 from smolchat_fast.train.schedule import Schedule
 from smolchat_fast.train.state import TrainState
 from smolchat_fast.train.stop import stop_on_signal
-from smolchat_fast.train.validation import Valid, shift_right, validate
+from smolchat_fast.train.validation import shift_right, validate
 
 FOLDER, STATE = "hf", "state.json"
 ENDLESS = 10**9
@@ -48,18 +43,8 @@ ENDLESS = 10**9
 
 
 @dataclass
-class HfRun:
+class HfRun(Parts):
     """One training run by the trainer of transformers, with the border of `loop.Run`."""
-
-    options: TrainOptions
-    model: T5ForConditionalGeneration
-    optimizer: Optimizer
-    batches: BatchSource
-    valid: Valid | None
-    accelerator: Accelerator
-    tokenizer: Path
-    out: Path
-    progress: Progress = ignore
 
     def __post_init__(self) -> None:
         """Find the newest checkpoint."""

@@ -54,8 +54,8 @@ class BatchSource(Protocol):
 
 
 @dataclass
-class Run:
-    """One training run: everything that takes part, and where it writes."""
+class Parts:
+    """Everything that takes part in a training run, and where it writes."""
 
     options: TrainOptions
     model: T5ForConditionalGeneration
@@ -66,6 +66,11 @@ class Run:
     tokenizer: Path
     out: Path
     progress: Progress = ignore
+
+
+@dataclass
+class Run(Parts):
+    """One training run."""
 
     def __post_init__(self) -> None:
         """Hand model and optimizer to accelerate, and go on from the newest checkpoint."""

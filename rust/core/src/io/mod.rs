@@ -1,7 +1,7 @@
 //! Files in and out: row files read batch by batch, and the one way to a final file name.
 
 mod output; // partial file -> final name
-mod parquet; // batches -> Parquet file
+mod parquet; // Parquet file <-> batches
 pub mod raw; // files of any format -> rows
 mod rows; // row files -> batches
 mod slices; // row groups -> batches, in any order
@@ -10,7 +10,7 @@ mod slices; // row groups -> batches, in any order
 pub const TOKENIZER_KEY: &str = "smolchat.tokenizer";
 
 pub use output::Output;
-pub use parquet::ParquetOutput;
-pub use rows::{RowBatch, Rows, parquet_metadata, text_column};
+pub use parquet::{ParquetOutput, parquet_metadata};
+pub use rows::{RowBatch, Rows, text_column};
 pub(crate) use rows::{as_utf8, names, to_utf8};
 pub use slices::{Slice, Slices};

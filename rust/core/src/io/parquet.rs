@@ -1,16 +1,21 @@
-//! Record batches to one Parquet file, through [`Output`].
+//! Parquet files: opened, and written through [`Output`].
 
+use std::fs::File;
 use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
 
 use super::Output;
 use crate::error::{Error, Result};
+
+/// Rows of a batch; a few megabytes of text.
+pub(super) const BATCH_ROWS: usize = 8_192;
 
 /// Rows of a row group: what the stream permutes and what a reader holds at least.
 const ROW_GROUP_ROWS: usize = 16_384;
@@ -60,4 +65,20 @@ impl ParquetOutput {
         self.writer.into_inner().map_err(Error::parquet(&path))?.finish()?;
         Ok(self.rows)
     }
+}
+
+/// Opens a Parquet file and reads its footer.
+pub(super) fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))
+}
+
+/// What the metadata of a Parquet file say about a key.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::File`] with the path.
+pub fn parquet_metadata(path: &Path, key: &str) -> Result<Option<String>> {
+    let builder = open_parquet(path)?;
+    let notes = builder.metadata().file_metadata().key_value_metadata();
+    Ok(notes.and_then(|notes| notes.iter().find(|note| note.key == key)?.value.clone()))
 }

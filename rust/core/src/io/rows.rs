@@ -8,13 +8,11 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
+use super::parquet::{BATCH_ROWS, open_parquet};
 use super::raw::{self, RawFile, SourceOptions};
 use crate::error::{Error, Place, Result};
-
-/// Rows of a batch; a few megabytes of text.
-pub(super) const BATCH_ROWS: usize = 8_192;
 
 /// The rows of several files as one sequence of batches with the same columns.
 ///
@@ -207,21 +205,6 @@ pub fn text_column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringA
         format!("column {name:?} not found (columns: {}); name another one", names(schema).join(", "))
     })?;
     column.as_string_opt().ok_or_else(|| format!("column {name:?} is {}, not text", column.data_type()))
-}
-
-pub(super) fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
-    let file = File::open(path).map_err(Error::io(path))?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))
-}
-
-/// What the metadata of a Parquet file say about a key.
-///
-/// # Errors
-/// [`Error::Io`] or [`Error::File`] with the path.
-pub fn parquet_metadata(path: &Path, key: &str) -> Result<Option<String>> {
-    let builder = open_parquet(path)?;
-    let notes = builder.metadata().file_metadata().key_value_metadata();
-    Ok(notes.and_then(|notes| notes.iter().find(|note| note.key == key)?.value.clone()))
 }
 
 pub(crate) fn names(schema: &Schema) -> Vec<&str> {

@@ -13,7 +13,8 @@ use parquet::arrow::arrow_reader::{
 use xxhash_rust::xxh3::Xxh3;
 
 use super::TOKENIZER_KEY;
-use super::rows::{BATCH_ROWS, RowBatch, as_utf8, names, to_utf8};
+use super::parquet::BATCH_ROWS;
+use super::rows::{RowBatch, as_utf8, names, to_utf8};
 use crate::error::{Error, Result};
 
 /// Some consecutive rows of one row group.

@@ -8,17 +8,17 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use serde::de::IgnoredAny;
 
 use super::bad::Reason;
+use super::columns::Columns;
 use super::encoding::{Encoding, Utf8Reader, sample};
 use super::fields::is_known_name;
 pub use super::format::FileFormat;
 use super::format::Format;
 use super::frame::{Block, Blocks, Framed, Framing, next_value};
+use super::header::{Header, csv_reader};
 use super::input::Input;
-use super::layout::Columns;
 use super::options::SourceOptions;
-use super::table::{Header, csv_reader};
 use crate::error::{Error, Result};
-use crate::io::rows::{BATCH_ROWS, open_parquet};
+use crate::io::parquet::{BATCH_ROWS, open_parquet};
 
 /// Records whose fields are looked at.
 const RECORDS: usize = 100;

@@ -5,28 +5,13 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 
 use super::bad::Reason;
+use super::builder::Builder;
+use super::columns::Refusal;
 use super::frame::Block;
-use super::layout::Refusal;
+use super::header::{Header, csv_reader};
 use super::nested;
-use super::parse::Builder;
 use super::value::{Turn, Value};
 use crate::error::{Error, Result};
-
-/// The fields of a CSV file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header {
-    /// Fields of a record.
-    pub fields: usize,
-    /// Number of each wanted field.
-    pub wanted: Vec<usize>,
-    /// The first record holds names, not values.
-    pub named: bool,
-}
-
-/// The records of a CSV text, as the reader hands them out.
-pub fn csv_reader(bytes: &[u8], separator: u8) -> csv::Reader<&[u8]> {
-    csv::ReaderBuilder::new().has_headers(false).flexible(true).delimiter(separator).from_reader(bytes)
-}
 
 pub fn parse_csv(block: &Block, separator: u8, rows: &mut Builder<'_>) {
     let Some(header) = &rows.plan.header else { return };
