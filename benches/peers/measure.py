@@ -58,6 +58,14 @@ def _measure(prepare: Callable[[Path], Any], work: Callable[[Any], Any], corpus:
     return best
 
 
+def forget(out: Path) -> None:
+    """Remove what an earlier run of a stage made; a finished output would only be looked at."""
+    from smolchat_fast.stage import manifest_path
+
+    for path in (out, manifest_path(out)):
+        path.unlink(missing_ok=True)
+
+
 def _peak_mb() -> float:
     status = Path("/proc/self/status")
     if status.exists():  # what getrusage tells on Linux is inherited from the parent process

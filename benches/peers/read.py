@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from . import corpus
-from .measure import Measured, machine, measure, table
+from .measure import Measured, forget, machine, measure, table
 
 COLUMNS = ["prompt", "response"]
 
@@ -34,7 +34,8 @@ def ours(path: Path) -> Path:
     from smolchat_fast.sources import read_files
 
     out = path.with_suffix(".ours.parquet")
-    read_files([path], out, overwrite=True)
+    forget(out)
+    read_files([path], out)
     return out
 
 

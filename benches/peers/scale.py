@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .measure import machine, measure, table
+from .measure import forget, machine, measure, table
 
 BATCH_ROWS = 50_000
 WORD_CHARS = 2
@@ -83,12 +83,10 @@ def prepare(path: Path) -> Path:
 
 def ours(path: Path) -> Any:
     from smolchat_fast.dedup import DedupOptions, deduplicate_files
-    from smolchat_fast.stage import manifest_path
 
     out = path.with_name("kept.parquet")
     # A stage that is done is skipped, and each run is to do all of it.
-    out.unlink(missing_ok=True)
-    manifest_path(out).unlink(missing_ok=True)
+    forget(out)
     return deduplicate_files([path], out, DedupOptions(normalize=False))
 
 
