@@ -3,7 +3,7 @@
 A rule reads as its published description, with its faults mended: the `input` of an instruction counts, a
 description that repeats its title is told by comparing texts and not sets of characters, CSV goes through a
 parser, and nothing is cut in the middle of a sentence. Counts are those that the publishers and
-ChatLM-mini-Chinese tell.
+ChatLM-mini-Chinese tell; like addresses and licences they were not read again from the publishers' pages.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class DataSet:
     home: str
     """Page of the publisher."""
     licence: str
-    """As stated there."""
+    """As far as known when this was written; `home` decides."""
     format: str
     kind: Literal["pairs", "preference", "text", "triples"] = "pairs"
     options: SourceOptions = field(default_factory=SourceOptions)
@@ -251,7 +251,7 @@ def show_set(name: str) -> str:
     lines = {
         "what": found.title,
         "home": found.home,
-        "licence": f"{found.licence} (as stated there; read it before use)",
+        "licence": f"{found.licence} (as far as known; read the page above before use)",
         "format": found.format,
         "rows are": found.kind,
         "kept": str(found.rule),
