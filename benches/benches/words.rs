@@ -13,7 +13,7 @@ fn main() {
 
 #[divan::bench(args = [("markov", 1), ("markov", 2), ("dictionary", 1), ("dictionary", 2)], sample_count = 5)]
 fn count(bencher: Bencher, (model, threads): (&str, usize)) {
-    let (corpus, job) = (short_qa(20_000, 1), job(threads));
+    let (corpus, job) = (short_qa(100_000, 1), job(threads));
     let texts: Vec<&str> = corpus.rows.iter().map(String::as_str).collect();
     let options = WordOptions { hmm: model == "markov", ..WordOptions::default() };
     bencher
@@ -24,7 +24,7 @@ fn count(bencher: Bencher, (model, threads): (&str, usize)) {
 /// One thread, to be compared with `count` on one; the words differ a little from jieba's.
 #[divan::bench(args = ["markov", "dictionary"], sample_count = 5)]
 fn count_with_jieba_rs(bencher: Bencher, model: &str) {
-    let (corpus, jieba) = (short_qa(20_000, 1), Jieba::new());
+    let (corpus, jieba) = (short_qa(100_000, 1), Jieba::new());
     bencher.counter(BytesCount::new(corpus.bytes())).bench_local(|| {
         let mut counts: FxHashMap<&str, u64> = FxHashMap::default();
         for token in corpus.rows.iter().flat_map(|text| jieba.cut(text, model == "markov")) {

@@ -106,9 +106,11 @@ impl<'t> Counters<'t> {
 
     /// Moves what the workers hold to the tally.
     pub fn flush(&mut self) {
-        for (counter, _) in &mut self.workers {
-            counter.flush(self.segmenter.words());
-        }
+        let words = self.segmenter.words();
+        self.job.run(|| {
+            use rayon::prelude::*;
+            self.workers.par_iter_mut().with_max_len(1).for_each(|(counter, _)| counter.flush(words));
+        });
     }
 }
 

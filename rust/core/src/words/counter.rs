@@ -28,13 +28,14 @@ impl<'t> Counter<'t> {
 
     /// Moves everything counted to the table of all workers.
     pub fn flush(&mut self, words: &Words) {
-        let known = words.iter().map(|(word, place)| (word.into(), self.known[place as usize]));
-        let characters = (0u32..).zip(&self.characters).filter_map(|(c, &count)| {
+        let known = words.iter().map(|(word, place)| (word, self.known[place as usize]));
+        let known = known.filter(|&(_, count)| count > 0).map(|(word, count)| (word.into(), count));
+        let characters = (0u32..).zip(&self.characters).filter(|&(_, &count)| count > 0);
+        let characters = characters.filter_map(|(c, &count)| {
             let mut buffer = [0; 4];
             char::from_u32(c).map(|c| ((*c.encode_utf8(&mut buffer)).into(), count))
         });
-        let counted = known.chain(characters).filter(|&(_, count)| count > 0);
-        self.total.add(counted.chain(self.others.drain()));
+        self.total.add(known.chain(characters).chain(self.others.drain()));
         self.known.fill(0);
         self.characters.fill(0);
     }

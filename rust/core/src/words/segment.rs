@@ -1,5 +1,6 @@
 //! Text to words, exactly as Python jieba 0.42.1 cuts it.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -8,7 +9,7 @@ use rustc_hash::FxHashSet;
 use super::classes::is_block;
 use super::frequencies::Frequencies;
 use super::markov::{Markov, Paths};
-use super::trie::Trie;
+use super::trie::{Ahead, NO_CODE, Trie};
 use crate::error::Result;
 
 /// Cuts text into words by the most probable path through the dictionary, with jieba's Markov model
@@ -38,16 +39,22 @@ pub(super) trait Sink<'a> {
     fn other(&mut self, word: &'a str);
 }
 
-/// Buffers that are used from text to text.
+/// Buffers that are used from text to text, for one stretch of it. A unit is a character, or `\r\n`.
 #[derive(Default)]
 pub(super) struct Scratch {
-    /// Codes of the characters of a block.
+    /// Codes of the units.
     codes: Vec<u16>,
-    /// Where each character begins in the text, and where the block ends.
+    /// Where each unit begins in the text, and where the stretch ends.
     bounds: Vec<usize>,
+    /// The units that are words of their own; between them are the blocks.
+    breaks: Vec<usize>,
+    ahead: Ahead,
     route: Vec<Step>,
     paths: Paths,
 }
+
+/// Units that are cut together: as many as keep memory busy, as few as stay near the processor.
+const STRETCH: usize = 512;
 
 /// The best way on from a character of a block.
 #[derive(Clone, Copy)]
@@ -138,29 +145,27 @@ impl Segmenter {
         scratch: &mut Scratch,
         sink: &mut impl Sink<'a>,
     ) {
-        scratch.codes.clear();
-        scratch.bounds.clear();
-        let mut chars = text.char_indices().peekable();
+        let mut chars = text.char_indices();
         while let Some((at, c)) = chars.next() {
+            scratch.bounds.push(at);
             if is_block(c) {
                 scratch.codes.push(self.trie.code(c));
-                scratch.bounds.push(at);
                 continue;
             }
-            self.end_block(text, at, hmm, scratch, sink);
-            let end = match (c, chars.peek()) {
-                ('\r', Some((_, '\n'))) => {
-                    chars.next();
-                    at + 2
-                }
-                _ => at + c.len_utf8(),
-            };
-            sink.other(&text[at..end]);
+            if c == '\r' && text.as_bytes().get(at + 1) == Some(&b'\n') {
+                chars.next();
+            }
+            scratch.breaks.push(scratch.codes.len());
+            scratch.codes.push(NO_CODE);
+            if scratch.codes.len() >= STRETCH {
+                self.cut_stretch(text, text.len() - chars.as_str().len(), hmm, scratch, sink);
+            }
         }
-        self.end_block(text, text.len(), hmm, scratch, sink);
+        self.cut_stretch(text, text.len(), hmm, scratch, sink);
     }
 
-    fn end_block<'a>(
+    /// Cuts what stands in `scratch`, which ends at `end` of the text.
+    fn cut_stretch<'a>(
         &self,
         text: &'a str,
         end: usize,
@@ -168,28 +173,36 @@ impl Segmenter {
         scratch: &mut Scratch,
         sink: &mut impl Sink<'a>,
     ) {
-        if scratch.codes.is_empty() {
-            return;
-        }
+        let units = scratch.codes.len();
         scratch.bounds.push(end);
-        self.find_route(&scratch.codes, &mut scratch.route);
-        if hmm {
-            self.follow_with_model(text, scratch, sink);
-        } else {
-            self.follow(text, scratch, sink);
+        self.trie.look_ahead(&scratch.codes, &mut scratch.ahead);
+        scratch.route.clear();
+        scratch.route.resize(units + 1, Step { score: 0.0, length: 1, place: NO_PLACE });
+        let mut start = 0;
+        for i in 0..=scratch.breaks.len() {
+            let end = scratch.breaks.get(i).copied().unwrap_or(units);
+            self.find_route(start..end, scratch);
+            if hmm {
+                self.follow_with_model(text, start..end, scratch, sink);
+            } else {
+                self.follow(text, start..end, scratch, sink);
+            }
+            if end < units {
+                sink.other(&text[scratch.bounds[end]..scratch.bounds[end + 1]]);
+            }
+            start = end + 1;
         }
         scratch.codes.clear();
         scratch.bounds.clear();
+        scratch.breaks.clear();
     }
 
     /// The most probable path, from the end; of equal ones that with the longer word, as in jieba.
-    fn find_route(&self, codes: &[u16], route: &mut Vec<Step>) {
-        let n = codes.len();
-        route.clear();
-        route.resize(n + 1, Step { score: 0.0, length: 1, place: NO_PLACE });
-        for at in (0..n).rev() {
+    fn find_route(&self, block: Range<usize>, scratch: &mut Scratch) {
+        let Scratch { codes, ahead, route, .. } = scratch;
+        for at in block.clone().rev() {
             let mut best = Step { score: f64::NEG_INFINITY, length: 1, place: NO_PLACE };
-            self.trie.for_each_prefix(&codes[at..], |length, place, score| {
+            self.trie.for_each_prefix_ahead(codes, ahead, (at, block.end), |length, place, score| {
                 let score = score + route[at + length].score;
                 if score >= best.score {
                     best = Step { score, length: length as u32, place };
@@ -203,14 +216,13 @@ impl Segmenter {
     }
 
     /// The path as it is, but for letters and digits, which stand together.
-    fn follow<'a>(&self, text: &'a str, scratch: &Scratch, sink: &mut impl Sink<'a>) {
+    fn follow<'a>(&self, text: &'a str, block: Range<usize>, scratch: &Scratch, sink: &mut impl Sink<'a>) {
         let Scratch { bounds, route, .. } = scratch;
-        let n = bounds.len() - 1;
         let bytes = text.as_bytes();
-        let mut at = 0;
-        while at < n {
+        let Range { start: mut at, end } = block;
+        while at < end {
             let start = at;
-            while at < n && route[at].length == 1 && bytes[bounds[at]].is_ascii_alphanumeric() {
+            while at < end && route[at].length == 1 && bytes[bounds[at]].is_ascii_alphanumeric() {
                 at += 1;
             }
             if start < at {
@@ -222,12 +234,17 @@ impl Segmenter {
     }
 
     /// The path, with the model for each run of single characters that is no dictionary word.
-    fn follow_with_model<'a>(&self, text: &'a str, scratch: &mut Scratch, sink: &mut impl Sink<'a>) {
-        let n = scratch.bounds.len() - 1;
-        let mut at = 0;
-        while at < n {
+    fn follow_with_model<'a>(
+        &self,
+        text: &'a str,
+        block: Range<usize>,
+        scratch: &mut Scratch,
+        sink: &mut impl Sink<'a>,
+    ) {
+        let Range { start: mut at, end } = block;
+        while at < end {
             let start = at;
-            while at < n && scratch.route[at].length == 1 {
+            while at < end && scratch.route[at].length == 1 {
                 at += 1;
             }
             if at - start > 1 && self.trie.get(&scratch.codes[start..at]).is_none() {
@@ -238,7 +255,7 @@ impl Segmenter {
                     self.emit(text, scratch, single, sink);
                 }
             }
-            if at < n {
+            if at < end {
                 at += self.emit(text, scratch, at, sink);
             }
         }

@@ -1,4 +1,8 @@
 //! Words with scores as a double-array trie over dense character codes: one table look-up a character.
+//!
+//! The array is larger than the caches near the processor, so a walk waits for memory at each step.
+//! [`Trie::look_ahead`] takes the second and third step from every character of a text before any of
+//! them is asked for: those look-ups do not wait for each other.
 
 use std::ops::Range;
 
@@ -20,9 +24,32 @@ struct Node {
     score: f64,
 }
 
-const FREE: u32 = u32::MAX;
+/// Where a walk is that has left the trie; no node has this parent.
+const NOWHERE: u32 = u32::MAX;
+const FREE: u32 = u32::MAX - 1;
 const ROOT: u32 = 0;
 const EMPTY: Node = Node { base: 0, parent: FREE, score: NO_WORD };
+
+/// Where a walk is.
+#[derive(Clone, Copy)]
+struct Step {
+    score: f64,
+    base: u32,
+    place: u32,
+}
+
+const START: Step = Step { score: NO_WORD, base: 0, place: ROOT };
+const END: Step = Step { place: NOWHERE, ..START };
+
+/// Steps that were taken ahead, by character.
+#[derive(Default)]
+pub struct Ahead {
+    second: Vec<Step>,
+    third: Vec<Step>,
+}
+
+/// The code of a character that no word holds.
+pub const NO_CODE: u16 = 0;
 
 /// Words, walked character by character. A word is known by its place in the array.
 pub struct Trie {
@@ -37,7 +64,7 @@ impl Trie {
     pub fn new(words: &[(&str, f64)]) -> (Self, Vec<Option<u32>>) {
         let codes = Codes::by_use(words);
         let keys = words.iter().map(|&(word, score)| (codes.key(word), score));
-        let mut keys: Vec<(Vec<u16>, f64)> = keys.filter(|(key, _)| !key.contains(&0)).collect();
+        let mut keys: Vec<(Vec<u16>, f64)> = keys.filter(|(key, _)| !key.contains(&NO_CODE)).collect();
         keys.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         let nodes = build(&keys, codes.last);
         let trie = Self { codes, nodes };
@@ -50,7 +77,7 @@ impl Trie {
         self.nodes.len()
     }
 
-    /// The dense code of a character: 0 if no word holds it.
+    /// The dense code of a character: [`NO_CODE`] if no word holds it.
     #[inline]
     pub fn code(&self, c: char) -> u16 {
         self.codes.get(c)
@@ -58,21 +85,66 @@ impl Trie {
 
     /// Calls `found(length, place, score)` for each word that begins at `codes[0]`, the shortest first.
     #[inline]
-    pub fn for_each_prefix(&self, codes: &[u16], mut found: impl FnMut(usize, u32, f64)) {
-        let mut at = ROOT;
-        let mut base = 0;
-        for (&code, length) in codes.iter().zip(1..) {
-            let next = base + u32::from(code);
-            // The array ends with as many free nodes as there are codes, so every step is inside.
-            let node = self.nodes[next as usize];
-            if node.parent != at || code == 0 {
+    pub fn for_each_prefix(&self, codes: &[u16], found: impl FnMut(usize, u32, f64)) {
+        self.walk(START, codes, 1, found);
+    }
+
+    /// Takes the second and third step from each of `codes`.
+    pub fn look_ahead(&self, codes: &[u16], ahead: &mut Ahead) {
+        let Ahead { second, third } = ahead;
+        second.clear();
+        third.clear();
+        second.extend(codes.windows(2).map(|pair| self.step(self.step(START, pair[0]), pair[1])));
+        second.resize(codes.len(), END);
+        third.extend(second.iter().zip(codes.iter().skip(2)).map(|(&step, &code)| self.step(step, code)));
+        third.resize(codes.len(), END);
+    }
+
+    /// [`Trie::for_each_prefix`] of `codes[at..end]`, where `ahead` is of `codes`; the code at `end`, if
+    /// there is one, must be [`NO_CODE`].
+    #[inline]
+    pub fn for_each_prefix_ahead(
+        &self,
+        codes: &[u16],
+        ahead: &Ahead,
+        (at, end): (usize, usize),
+        mut found: impl FnMut(usize, u32, f64),
+    ) {
+        let steps = [self.step(START, codes[at]), ahead.second[at], ahead.third[at]];
+        for (step, length) in steps.into_iter().zip(1..) {
+            if step.place == NOWHERE {
                 return;
             }
-            if node.score > NO_WORD {
-                found(length, next, node.score);
+            if step.score > NO_WORD {
+                found(length, step.place, step.score);
             }
-            (at, base) = (next, node.base);
         }
+        self.walk(steps[2], &codes[at + 3..end], 4, found);
+    }
+
+    /// Calls `found` for each word on the way from `step` along `codes`, of which the first leads to
+    /// words of `length` characters.
+    #[inline]
+    fn walk(&self, mut step: Step, codes: &[u16], length: usize, mut found: impl FnMut(usize, u32, f64)) {
+        for (&code, length) in codes.iter().zip(length..) {
+            step = self.step(step, code);
+            if step.place == NOWHERE {
+                return;
+            }
+            if step.score > NO_WORD {
+                found(length, step.place, step.score);
+            }
+        }
+    }
+
+    /// Without a branch, so that the next step need not wait until this one is known.
+    #[inline]
+    fn step(&self, from: Step, code: u16) -> Step {
+        let place = from.base + u32::from(code);
+        // The array ends with as many free nodes as there are codes, so every step is inside.
+        let node = self.nodes[place as usize];
+        let outside = u32::from(node.parent == from.place).wrapping_sub(1);
+        Step { score: node.score, base: node.base & !outside, place: place | outside }
     }
 
     /// The place of the word that is exactly `codes`.
@@ -98,7 +170,7 @@ impl Codes {
         }
         let mut used: Vec<(char, u32)> = uses.into_iter().collect();
         used.sort_unstable_by_key(|&(c, n)| (std::cmp::Reverse(n), c));
-        let mut codes = Self { plane: vec![0; PLANE], others: FxHashMap::default(), last: 0 };
+        let mut codes = Self { plane: vec![NO_CODE; PLANE], others: FxHashMap::default(), last: 0 };
         for ((c, _), code) in used.into_iter().zip(1..=u16::MAX) {
             match codes.plane.get_mut(c as usize) {
                 Some(place) => *place = code,
@@ -113,7 +185,7 @@ impl Codes {
     fn get(&self, c: char) -> u16 {
         match self.plane.get(c as usize) {
             Some(&code) => code,
-            None => self.others.get(&c).copied().unwrap_or(0),
+            None => self.others.get(&c).copied().unwrap_or(NO_CODE),
         }
     }
 
@@ -143,7 +215,7 @@ fn build(keys: &[(Vec<u16>, f64)], max_code: u16) -> Vec<Node> {
     }
 
     let mut nodes = vec![EMPTY; places.len() + usize::from(max_code) + 1];
-    nodes[ROOT as usize].parent = ROOT;
+    nodes[ROOT as usize].parent = FREE;
     // Parents come before children in the drafts, so the place of each is known in time.
     let mut place = vec![ROOT; drafts.len()];
     for (i, draft) in drafts.iter().enumerate() {
@@ -261,6 +333,7 @@ mod tests {
             let (trie, places) = Trie::new(&list);
             let chars: Vec<char> = text.chars().collect();
             let codes: Vec<u16> = chars.iter().map(|&c| trie.code(c)).collect();
+            let mut ahead = Ahead::default();
             for start in 0..chars.len() {
                 let mut found = Vec::new();
                 trie.for_each_prefix(&codes[start..], |length, place, score| {
@@ -271,6 +344,12 @@ mod tests {
                     .map(|length| (length, chars[start..start + length].iter().collect::<String>()))
                     .filter(|(_, word)| words.contains(word))
                     .collect();
+                prop_assert_eq!(&found, &expected);
+                trie.look_ahead(&codes, &mut ahead);
+                let mut found = Vec::new();
+                trie.for_each_prefix_ahead(&codes, &ahead, (start, codes.len()), |length, _, score| {
+                    found.push((length, list[score as usize].0.to_owned()));
+                });
                 prop_assert_eq!(found, expected);
             }
         }
