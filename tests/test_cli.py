@@ -43,13 +43,14 @@ def test_without_arguments_it_says_what_to_type_first() -> None:
 
 def test_a_command_writes_its_output_and_a_second_run_skips_it(rows: Path, tmp_path: Path) -> None:
     out = tmp_path / "made" / "train.parquet"
-    run = smolchat("split", rows, "--out", out, "--valid-share", 0.2)
+    run = smolchat("split", rows, "--out", out, "--parts", "valid=0.2", "test=7")
     assert run.returncode == 0, run.stderr
-    train, valid = pq.read_table(out), pq.read_table(out.with_name("valid.parquet"))
-    assert train.num_rows + valid.num_rows == 200
+    train, valid, test = (pq.read_table(out.with_stem(name)) for name in ("train", "valid", "test"))
+    assert train.num_rows + valid.num_rows == 193
+    assert test.num_rows == 7
     assert 10 < valid.num_rows < 80
     before = out.stat().st_mtime_ns
-    assert smolchat("split", rows, "--out", out, "--valid-share", 0.2).stdout == run.stdout
+    assert smolchat("split", rows, "--out", out, "--parts", "valid=0.2", "test=7").stdout == run.stdout
     assert out.stat().st_mtime_ns == before
 
 
@@ -58,10 +59,10 @@ def test_a_command_writes_its_output_and_a_second_run_skips_it(rows: Path, tmp_p
     [
         (["spilt", "x"], "no command is called 'spilt'"),
         (["split", "absent.parquet", "--out", "o.parquet"], "absent.parquet: No such file"),
-        (["split", "ROWS", "--out", "o.parquet", "--valid-share", "1.5"], "option valid_share = 1.5"),
-        (["split", "ROWS", "--out", "o.parquet", "--column", "question"], 'column "question" not found'),
+        (["split", "ROWS", "--out", "o.parquet", "--parts", "valid=1.5"], "option parts = valid=1.5"),
+        (["split", "ROWS", "--out", "o.parquet", "--columns", "question"], 'column "question" not found'),
         (["split", "ROWS", "--out", "o.parquet", "--threads", "0"], "option threads = 0"),
-        (["split", "ROWS", "--out", "o.parquet", "--valid-share", "many"], "--valid-share"),
+        (["split", "ROWS", "--out", "o.parquet", "--seed", "many"], "--seed"),
         (["split", "BROKEN", "--out", "o.parquet"], "broken.parquet"),
     ],
 )

@@ -17,6 +17,6 @@ fn files(bencher: Bencher) {
     corpus.write(&path("rows.parquet"));
     let inputs = [path("rows.parquet")];
     bencher.counter(BytesCount::new(corpus.bytes())).bench_local(|| {
-        split_files(&inputs, &path("train.parquet"), &path("valid.parquet"), &options, &job).expect("runs")
+        split_files(&inputs, &path("train.parquet"), &[path("valid.parquet")], &options, &job).expect("runs")
     });
 }

@@ -38,6 +38,8 @@ __all__ = [
     "read_word_counts",
     "save_index",
     "split_files",
+    "split_names",
+    "split_table",
     "tokenizer_pattern",
     "version",
 ]
@@ -112,12 +114,16 @@ def read_files(
 def split_files(
     inputs: Sequence[_Path],
     train: _Path,
-    valid: _Path,
+    parts: Sequence[_Path],
     options: str,
     *,
     threads: int | None = None,
     progress: _Progress = None,
 ) -> str: ...
+def split_names(options: str) -> list[str]: ...
+def split_table(
+    data: Any, options: str, *, threads: int | None = None, progress: _Progress = None
+) -> pa.UInt32Array: ...
 
 @final
 class Stream:

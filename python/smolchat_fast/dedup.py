@@ -156,7 +156,7 @@ def deduplicate(
     >>> parted.removed.to_pylist()
     [{'text': '你好呀', 'row': 2, 'kept_row': 0, 'similarity': 1.0, 'in_against': False}]
     """
-    table = _takeable(as_table(data))
+    table = as_takeable(as_table(data))
     for name in REASONS:
         if name in table.column_names:
             raise ValueError(f"data has a column {name!r}, which the removed rows get too; rename it")
@@ -321,7 +321,7 @@ class Index:
         return index
 
 
-def _takeable(table: pa.Table) -> pa.Table:
+def as_takeable(table: pa.Table) -> pa.Table:
     """The same with plain text columns in place of views, as polars has them: pyarrow cannot choose rows of these."""
     plain: dict[Any, Any] = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
     fields = [field.with_type(plain.get(field.type, field.type)) for field in table.schema]

@@ -41,7 +41,7 @@ mod _core {
     #[pymodule_export]
     use super::sources::read_files;
     #[pymodule_export]
-    use super::split::split_files;
+    use super::split::{split_files, split_names, split_table};
     #[pymodule_export]
     use super::stats::{describe_files, describe_table};
     #[pymodule_export]

@@ -44,6 +44,7 @@ pub use band::{Candidates, candidates};
 pub use files::{DedupFiles, DedupReport, deduplicate_files};
 pub use group::{Groups, Removed, groups};
 pub use index::{IndexReader, IndexWriter};
+pub(crate) use normal::Compared;
 pub use options::{DedupOptions, Keep};
 pub use reason::reasons;
 pub use signature::{Signatures, signatures};

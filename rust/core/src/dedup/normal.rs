@@ -15,7 +15,7 @@ const NUMBER_BASE: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The compared form of one row; made anew in the same memory for each row.
 #[derive(Debug, Default)]
-pub(super) struct Compared {
+pub(crate) struct Compared {
     /// Never shrinks, so that it is cleared once and not for each row.
     buffer: Vec<u32>,
     length: usize,
