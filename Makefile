@@ -3,9 +3,13 @@
 # PYTHON=python3.12     another interpreter (3.10 or newer)
 # TORCH_INDEX=ADDRESS   take torch from this package index first, for example PyTorch's own index of CPU
 #                       builds: a tenth of the download on a machine without a GPU
+# MINUTES=10 SEED=1     how long `make fuzz` runs each target, and from where; TARGET=clean runs one
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+TARGET ?= all
+MINUTES ?= 10
+SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
 RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
@@ -16,7 +20,7 @@ export PIP_CONSTRAINT := $(CURDIR)/requirements.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build dev test lint test-rust test-python docs bench bench-peers bench-serve lock clean
+.PHONY: help demo build dev test lint test-rust test-python fuzz docs bench bench-peers bench-serve lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -57,6 +61,9 @@ test-rust: ## tests of the core; need no Python
 
 test-python: dev ## tests of the package, the command line and the docs
 	$(BIN)/python -m pytest
+
+fuzz: ## made-up and damaged inputs for readers, clean and dedup: MINUTES=10 each, TARGET=all
+	cargo run --release --quiet -p smolchat-fuzz -- $(TARGET) $(MINUTES) $(SEED)
 
 docs: dev ## write docs/commands.md from the real --help
 	$(BIN)/python docs/commands.py

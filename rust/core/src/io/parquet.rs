@@ -1,12 +1,13 @@
 //! Parquet files: opened, and written through [`Output`].
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -70,7 +71,23 @@ impl ParquetOutput {
 /// Opens a Parquet file and reads its footer.
 pub(super) fn open_parquet(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(Error::io(path))?;
-    ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path))
+    guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file).map_err(Error::parquet(path)))
+}
+
+/// The next rows of a Parquet file, `None` at its end.
+///
+/// # Errors
+/// [`Error::File`] with the path if the file is damaged there.
+pub(super) fn next_batch(path: &Path, reader: &mut ParquetRecordBatchReader) -> Result<Option<RecordBatch>> {
+    guarded(path, || {
+        reader.next().transpose().map_err(|error| Error::file(path, format!("damaged ({error})")))
+    })
+}
+
+/// Some damage makes the Parquet reader panic: that is an error of the file too.
+fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(read))
+        .unwrap_or_else(|_| Err(Error::file(path, "damaged (the Parquet reader cannot make sense of it)")))
 }
 
 /// What the metadata of a Parquet file say about a key.

@@ -10,7 +10,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
-use super::parquet::{BATCH_ROWS, open_parquet};
+use super::parquet::{BATCH_ROWS, next_batch, open_parquet};
 use super::raw::{self, RawFile, SourceOptions};
 use crate::error::{Error, Place, Result};
 
@@ -125,10 +125,10 @@ impl OpenFile {
 
     fn next_batch(&mut self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
         let batch = match &mut self.reader {
-            Reader::Parquet(reader) => reader.next(),
-            Reader::Raw(file) => next_parsed(file)?.map(Ok),
+            Reader::Parquet(reader) => next_batch(&self.path, reader)?,
+            Reader::Raw(file) => next_parsed(file)?,
         };
-        let batch = batch.map(|batch| batch.and_then(|batch| to_utf8(&batch, schema))).transpose();
+        let batch = batch.map(|batch| to_utf8(&batch, schema)).transpose();
         batch.map_err(|error| Error::file(&self.path, format!("damaged ({error})")))
     }
 }

@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::{
 use xxhash_rust::xxh3::Xxh3;
 
 use super::TOKENIZER_KEY;
-use super::parquet::BATCH_ROWS;
+use super::parquet::{BATCH_ROWS, next_batch};
 use super::rows::{RowBatch, as_utf8, names, to_utf8};
 use crate::error::{Error, Result};
 
@@ -157,7 +157,7 @@ impl Slices {
         let SlicedFile { path, metadata, columns, first_row, .. } = &self.files[slice.file];
         let file = File::open(path).map_err(Error::io(path))?;
         let wanted = RowSelection::from(vec![RowSelector::skip(slice.skip), RowSelector::select(slice.rows)]);
-        let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
+        let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata.clone())
             .with_row_groups(vec![slice.group])
             .with_projection(columns.clone())
             .with_row_selection(wanted)
@@ -167,8 +167,8 @@ impl Slices {
         let mut next_row = slice.first_row - first_row;
         let end = next_row + slice.rows as u64;
         let mut batches = Vec::with_capacity(slice.rows.div_ceil(BATCH_ROWS));
-        for batch in reader {
-            let batch = batch.and_then(|batch| to_utf8(&batch, &as_utf8(batch.schema_ref())));
+        while let Some(batch) = next_batch(path, &mut reader)? {
+            let batch = to_utf8(&batch, &as_utf8(batch.schema_ref()));
             let batch = batch.map_err(|error| Error::file(path, format!("damaged ({error})")))?;
             let rows = batch.num_rows() as u64;
             batches.push(RowBatch { batch, path: path.clone(), first_row: next_row });

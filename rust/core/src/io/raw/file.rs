@@ -18,7 +18,7 @@ use super::header::{Header, csv_reader};
 use super::input::Input;
 use super::options::SourceOptions;
 use crate::error::{Error, Result};
-use crate::io::parquet::{BATCH_ROWS, open_parquet};
+use crate::io::parquet::{BATCH_ROWS, next_batch, open_parquet};
 
 /// Records whose fields are looked at.
 const RECORDS: usize = 100;
@@ -147,9 +147,7 @@ impl RawFile {
                 Framed::Bad(block, reason) => Piece::Bad(block, reason),
             })),
             Pieces::Table { reader, next_row } => {
-                let Some(batch) = reader.next() else { return Ok(None) };
-                let batch =
-                    batch.map_err(|error| Error::file(&self.plan.path, format!("damaged ({error})")))?;
+                let Some(batch) = next_batch(&self.plan.path, reader)? else { return Ok(None) };
                 let first_row = *next_row;
                 *next_row += batch.num_rows() as u64;
                 Ok(Some(Piece::Table { batch, first_row }))
