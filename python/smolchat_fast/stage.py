@@ -15,7 +15,8 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -241,9 +242,20 @@ def _publish(finals: Sequence[Path], partials: Sequence[Path], manifest: Mapping
         partial.replace(final)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A write that fails, as on a full disk, names the file; Python alone names it only when it is opened."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
 def _write_synced(path: Path, text: str) -> None:
     draft = path.with_name(path.name + ".draft")
-    with draft.open("w", encoding="utf-8") as file:
+    with naming(draft), draft.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

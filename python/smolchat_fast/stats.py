@@ -13,7 +13,7 @@ from smolchat_fast.dedup import as_table
 from smolchat_fast.errors import MissingExtraError
 from smolchat_fast.progress import Progress
 from smolchat_fast.sources import expand
-from smolchat_fast.stage import PARTIAL
+from smolchat_fast.stage import PARTIAL, naming
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -205,7 +205,8 @@ def _write(path: Path, write: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + PARTIAL)
     try:
-        write(partial)
+        with naming(path):
+            write(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 const CHUNK: usize = 256 << 10;
 /// Chunks with non-ASCII bytes that are enough for a guess.
 const TELLING_CHUNKS: usize = 4;
-/// How far a beginning of plain ASCII is followed.
-const MAX_ASCII: usize = 16 << 20;
+/// How far a beginning of plain ASCII, or a first line, is followed.
+const MAX_SAMPLE: usize = 16 << 20;
 
 /// The encoding of a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,18 +57,20 @@ impl Encoding {
     }
 }
 
-/// Reads the beginning of a file, past a long stretch of ASCII, for [`Encoding::detect`].
+/// Reads the beginning of a file, past a long stretch of ASCII, for [`Encoding::detect`]; its first line is
+/// whole, however long, so that a record can be looked at.
 pub fn sample(input: &mut Input) -> Result<Vec<u8>> {
     let mut kept = Vec::new();
-    let (mut telling, mut seen) = (0, 0);
-    while telling < TELLING_CHUNKS && seen < MAX_ASCII {
+    let (mut telling, mut seen, mut in_first_line) = (0, 0, true);
+    while (telling < TELLING_CHUNKS || in_first_line) && seen < MAX_SAMPLE {
         let mut chunk = vec![0; CHUNK];
         let n = input.read_full(&mut chunk)?;
         chunk.truncate(n);
         telling += usize::from(!chunk.is_ascii());
-        if seen == 0 || !chunk.is_ascii() {
+        if in_first_line || !chunk.is_ascii() {
             kept.extend_from_slice(&chunk);
         }
+        in_first_line &= memchr::memchr(b'\n', &chunk).is_none();
         seen += n;
         if n < CHUNK {
             break;
