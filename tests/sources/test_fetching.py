@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -106,6 +109,44 @@ def test_a_download_that_breaks_off_goes_on_where_it_ended(tmp_path: Path) -> No
         assert len(Hub.asked) == before, "nothing is downloaded twice"
 
 
+def test_a_download_that_was_given_up_goes_on_with_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda _: None)
+    with hub(breaks=100) as address, pytest.raises(OSError, match="goes on where it ended"):
+        fetch_set("zhihu_kol", tmp_path, mirror=address)
+    assert not list(tmp_path.rglob("train.parquet"))
+    with hub(breaks=0) as address:
+        report = fetch_set("zhihu_kol", tmp_path, mirror=address)
+        assert report.files[0].path.read_bytes() == CONTENT
+        assert all(range_ and not range_.startswith("bytes=0-") for range_ in Hub.asked), Hub.asked
+
+
+@pytest.mark.parametrize("length", [1_000, len(CONTENT), len(CONTENT) + 1])
+def test_what_was_changed_here_is_downloaded_anew(tmp_path: Path, length: int) -> None:
+    path = tmp_path / REPOSITORY.replace("/", "--") / FILE
+    path.parent.mkdir(parents=True)
+    for changed in (path, path.with_name(path.name + ".partial")):
+        changed.write_bytes(b"x" * length)
+    with hub(breaks=0) as address:
+        assert fetch_set("zhihu_kol", tmp_path, mirror=address).files[0].path == path
+    assert path.read_bytes() == CONTENT
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("by_option", [True, False], ids=["--mirror", "HF_ENDPOINT"])
+def test_the_command_takes_a_mirror_by_option_or_by_environment(tmp_path: Path, by_option: bool) -> None:
+    with hub(breaks=1) as address:
+        command = [sys.executable, "-m", "smolchat_fast", "sources", "fetch", "zhihu_kol", "--out", tmp_path]
+        mirror = ["--mirror", address] if by_option else []
+        # An address that answers nothing, so that only the option can have worked.
+        environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9" if by_option else address}
+        run = subprocess.run([*command, *mirror], env=environment, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        assert f"sha256 {Hub.stated[:12]}" in run.stdout
+        assert any(range_ and not range_.startswith("bytes=0-") for range_ in Hub.asked), Hub.asked
+
+
 def test_a_file_that_is_not_the_stated_one_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,5 +159,5 @@ def test_a_file_that_is_not_the_stated_one_is_refused(
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"Zhihu-KOL: .*goes on where it ended"):
         fetch_set("zhihu_kol", tmp_path, mirror="http://127.0.0.1:9")
-    with pytest.raises(ValueError, match=r"downloaded by hand, from https://ai\.baidu\.com"):
+    with pytest.raises(ValueError, match=r"downloaded by hand, from https://aistudio\.baidu\.com"):
         fetch_set("duie1", tmp_path)

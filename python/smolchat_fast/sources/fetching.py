@@ -14,10 +14,11 @@ from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from smolchat_fast.errors import DataError, MissingExtraError
 from smolchat_fast.sources.sets import named
-from smolchat_fast.stage import file_hash
+from smolchat_fast.stage import PARTIAL, file_hash
 
 ATTEMPTS = 5
 """A connection may break so often before a file is given up; what has arrived is kept."""
@@ -114,32 +115,44 @@ def _is_wanted(path: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _download(repository: str, revision: str, file: Any, folder: Path, mirror: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
+    """The file under its name once it is the one that the hub states; what has arrived of it stands beside it.
 
-    def get(again: bool = False) -> Path:
-        return Path(
-            hf_hub_download(
-                repository,
-                file.rfilename,
-                repo_type="dataset",
-                revision=revision,
-                local_dir=folder,
-                endpoint=mirror,
-                force_download=again,
-            )
-        )
+    The library's own `hf_hub_download` goes on where a connection broke off, but begins anew with each process.
+    """
+    from huggingface_hub import hf_hub_url
 
-    path = _try(get, f"{repository}/{file.rfilename}")
-    if _is_stated(path, file):
+    path = folder / file.rfilename
+    if path.exists() and _is_stated(path, file):
         return path
-    # A file that was changed here since is downloaded anew, once.
-    path = _try(lambda: get(again=True), f"{repository}/{file.rfilename}")
-    if not _is_stated(path, file):
-        path.unlink()
-        raise DataError(
-            f"{repository}/{file.rfilename}: its hash is not the one that the hub states; try again"
-        )
-    return path
+    what = f"{repository}/{file.rfilename}"
+    arrived = path.with_name(path.name + PARTIAL)
+    arrived.parent.mkdir(parents=True, exist_ok=True)
+    url = hf_hub_url(repository, file.rfilename, repo_type="dataset", revision=revision, endpoint=mirror)
+    # What an earlier run left may be of another revision: then once more from the beginning.
+    for _ in range(2):
+        _try(partial(_append, url, arrived, file.size, mirror), what)
+        if _is_stated(arrived, file):
+            arrived.replace(path)
+            return path
+        arrived.unlink()
+    raise DataError(f"{what}: its hash is not the one that the hub states; try again")
+
+
+def _append(url: str, arrived: Path, size: int | None, mirror: str | None) -> None:
+    """Download what is missing behind the bytes that have arrived."""
+    from huggingface_hub import get_hf_file_metadata
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    headers = build_hf_headers()
+    location = get_hf_file_metadata(url, endpoint=mirror).location
+    if urlsplit(location).netloc != urlsplit(url).netloc:
+        # The token is for the hub, not for the store that it sends us to.
+        headers.pop("authorization", None)
+    with arrived.open("ab") as file:
+        if size is not None and file.tell() > size:
+            file.seek(file.truncate(0))
+        http_get(location, file, resume_size=file.tell(), headers=headers, expected_size=size)
 
 
 def _is_stated(path: Path, file: Any) -> bool:

@@ -2,8 +2,9 @@
 
 A rule reads as its published description, with its faults mended: the `input` of an instruction counts, a
 description that repeats its title is told by comparing texts and not sets of characters, CSV goes through a
-parser, and nothing is cut in the middle of a sentence. Counts are those that the publishers and
-ChatLM-mini-Chinese tell; like addresses and licences they were not read again from the publishers' pages.
+parser, and nothing is cut in the middle of a sentence. Addresses, licences and counts are those of the
+publishers' pages and of the README of ChatLM-mini-Chinese, which tells the rows that it kept; what was not found
+there says "not verified".
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class DataSet:
     home: str
     """Page of the publisher."""
     licence: str
-    """As far as known when this was written; `home` decides."""
+    """As its publisher states it; `home` decides."""
     format: str
     kind: Literal["pairs", "preference", "text", "triples"] = "pairs"
     options: SourceOptions = field(default_factory=SourceOptions)
@@ -79,7 +80,7 @@ SETS: dict[str, DataSet] = {
     "webtext2019zh": DataSet(
         title="community questions and answers",
         home="https://github.com/brightmart/nlp_chinese_corpus",
-        licence="MIT (repository); the texts are of their authors",
+        licence="MIT (LICENSE of the repository); the texts are of their authors",
         format="JSON lines: title, desc, topic, star, content",
         options=SourceOptions(prompt_columns=("star", "title"), response_column="content"),
         rule=Rule(min_score=5, min_response=15),
@@ -87,8 +88,8 @@ SETS: dict[str, DataSet] = {
     ),
     "baike_qa2019": DataSet(
         title="encyclopedia questions and answers",
-        home="https://github.com/brightmart/nlp_chinese_corpus",
-        licence="MIT (repository); the texts are of their authors",
+        home="https://aistudio.baidu.com/datasetdetail/107726",
+        licence="not verified; the texts are of their authors",
         format="JSON lines: category, title, desc, answer; a desc that holds the title replaces it",
         options=SourceOptions(prompt_columns=("title", "desc"), response_column="answer"),
         rule=Rule(min_prompt=3, min_response=15),
@@ -97,16 +98,16 @@ SETS: dict[str, DataSet] = {
     "medical_dialogue": DataSet(
         title="questions to doctors of six departments",
         home="https://github.com/Toyhom/Chinese-medical-dialogue-data",
-        licence="MIT",
+        licence="MIT (LICENSE of the repository)",
         format="CSV in GB18030, a folder for each department: department, title, ask, answer",
         options=SourceOptions(prompt_columns=("title", "ask"), response_column="answer"),
         rule=Rule(min_prompt=3, min_response=15),
-        rows="0.79 M, 0.79 M kept",
+        rows="792,099, 0.79 M kept",
     ),
     "finance_qa": DataSet(
         title="questions and answers about finance",
         home="https://github.com/SophonPlus/ChineseNlpCorpus",
-        licence="none stated",
+        licence="none stated in the repository",
         format="CSV: title, prompt, reply, is_best",
         options=SourceOptions(prompt_columns=("title", "prompt"), response_column="reply"),
         rule=Rule(min_prompt=10, min_response=15),
@@ -116,7 +117,7 @@ SETS: dict[str, DataSet] = {
     "zhihu_kol": DataSet(
         title="answers of well-known authors of Zhihu",
         home="https://huggingface.co/datasets/wangrui6/Zhihu-KOL",
-        licence="none stated; the texts are of their authors",
+        licence="none stated on its page; the texts are of their authors",
         format="Parquet: INSTRUCTION, RESPONSE, SOURCE, METADATA",
         options=SourceOptions(
             prompt_columns=("INSTRUCTION",), response_column="RESPONSE", source="zhihu_kol"
@@ -124,18 +125,18 @@ SETS: dict[str, DataSet] = {
         rule=Rule(min_prompt=4, min_response=10),
         repositories=("wangrui6/Zhihu-KOL",),
         patterns=("*.parquet",),
-        rows="1.0 M, 0.97 M kept",
+        rows="1.01 M, 0.97 M kept",
     ),
     "belle_pretrain": DataSet(
         title="BELLE instructions, for pre-training",
         home="https://github.com/LianjiaTech/BELLE",
-        licence="GPL-3.0; research only",
+        licence="GPL-3.0 on the hub; its README allows research only",
         format="JSON lines: instruction, input, output",
         rule=Rule(min_response=15, without=("翻译", "translate", *TABLES)),
         repositories=(
             "BelleGroup/train_2M_CN",
             "BelleGroup/train_1M_CN",
-            "BelleGroup/generated_chat_0.4M",
+            "BelleGroup/multiturn_chat_0.8M",
         ),
         patterns=("*.json",),
         rows="3.7 M, 3.38 M kept",
@@ -143,60 +144,64 @@ SETS: dict[str, DataSet] = {
     "belle_sft": DataSet(
         title="BELLE instructions, for fine-tuning",
         home="https://github.com/LianjiaTech/BELLE",
-        licence="GPL-3.0; research only",
+        licence="GPL-3.0 on the hub; its README allows research only",
         format="JSON lines: instruction, input, output",
         rule=Rule(max_prompt=320, max_response=320, without=(*TRANSLATION, *TABLES)),
-        repositories=("BelleGroup/train_0.5M_CN", "BelleGroup/generated_chat_0.4M"),
+        repositories=(
+            "BelleGroup/train_0.5M_CN",
+            "BelleGroup/train_2M_CN",
+            "BelleGroup/generated_chat_0.4M",
+        ),
         patterns=("*.json",),
         rows="1.37 M kept",
     ),
     "wikipedia": DataSet(
         title="Chinese Wikipedia",
         home="https://dumps.wikimedia.org/zhwiki/",
-        licence="CC BY-SA 4.0",
+        licence="CC BY-SA and GFDL (their versions: not verified)",
         format="output of WikiExtractor, text or JSON lines; simplify it with `clean --simplified`",
-        rows="1.19 M articles",
+        rows="1.19 M articles kept of the dump of September 2023",
     ),
     "alpaca_gpt4_zh": DataSet(
         title="Alpaca instructions answered by GPT-4, as chosen answers",
         home="https://github.com/Instruction-Tuning-with-GPT-4/GPT-4-LLM",
-        licence="CC BY-NC 4.0 (data)",
+        licence="CC BY-NC 4.0 (DATA_LICENSE of the repository)",
         format="JSON array: instruction, input, output; the rejected answers come from `reject`",
         kind="preference",
         options=SourceOptions(
             shape="preference", prompt_columns=("instruction", "input"), chosen_column="output"
         ),
         rule=Rule(max_prompt=520, max_response=520),
-        repositories=("c-s-ale/alpaca-gpt4-data-zh",),
-        rows="80 k pairs with the two sets below",
+        repositories=("llm-wizard/alpaca-gpt4-data-zh",),
+        rows="49 k (not verified); 80 k pairs kept with the two sets below",
     ),
     "huozi_rlhf": DataSet(
         title="Huozi preference pairs",
         home="https://github.com/HIT-SCIR/huozi",
-        licence="Apache-2.0 (repository)",
+        licence="Apache-2.0 (its page and the repository)",
         format="JSON: prompt, chosen, reject",
         kind="preference",
         options=SourceOptions(shape="preference"),
         rule=Rule(max_prompt=520, max_response=520, different_answers=True, line_ends=True),
         repositories=("Skepsun/huozi_rlhf_data_json",),
-        rows="80 k pairs with its neighbours",
+        rows="16.9 k; 80 k pairs kept with its neighbours",
     ),
     "rlhf_reward_zh": DataSet(
         title="rlhf-reward-single-round-trans_chinese, translated preference pairs",
         home="https://huggingface.co/datasets/beyond/rlhf-reward-single-round-trans_chinese",
-        licence="none stated",
+        licence="none stated on its page; translated from hh-rlhf of Anthropic",
         format="Parquet: prompt, chosen, rejected",
         kind="preference",
         options=SourceOptions(shape="preference"),
         rule=Rule(max_prompt=520, max_response=520, different_answers=True, line_ends=True),
         repositories=("beyond/rlhf-reward-single-round-trans_chinese",),
         patterns=("*.parquet",),
-        rows="80 k pairs with its neighbours",
+        rows="24,858; 80 k pairs kept with its neighbours",
     ),
     "duie1": DataSet(
         title="DuIE 1.0: sentences with triples, 50 relations",
-        home="https://ai.baidu.com/broad/download",
-        licence="research only",
+        home="https://aistudio.baidu.com/datasetdetail/11384",
+        licence="not verified",
         format="JSON lines: text, spo_list of subject, predicate, object (a text)",
         kind="triples",
         rows="173 k sentences for training, 21.6 k for development",
@@ -204,10 +209,10 @@ SETS: dict[str, DataSet] = {
     "duie2": DataSet(
         title="DuIE 2.0: sentences with triples, 48 relations",
         home="https://www.luge.ai/#/luge/dataDetail?id=5",
-        licence="research only",
+        licence="not verified",
         format="JSON lines: text, spo_list of subject, predicate, object (texts by role, `@value` first)",
         kind="triples",
-        rows="171 k sentences for training",
+        rows="171,135 sentences for training, 20,652 for development",
     ),
 }
 
@@ -251,7 +256,7 @@ def show_set(name: str) -> str:
     lines = {
         "what": found.title,
         "home": found.home,
-        "licence": f"{found.licence} (as far as known; read the page above before use)",
+        "licence": f"{found.licence} (read the page above before use)",
         "format": found.format,
         "rows are": found.kind,
         "kept": str(found.rule),
