@@ -124,6 +124,19 @@ def test_text_that_says_the_same_over_and_over_is_dropped_but_not_as_a_rejected_
     assert clean(pair).report.dropped == {}
 
 
+def test_what_is_broken_once_it_is_clean_is_dropped_at_once() -> None:
+    # One lost character in 1,300, most of them in tags: in 36 once these are gone.
+    text = (
+        "<a href='http://a.cn'>" * 60
+        + "\ufffd北京是中国的首都。"
+        + "</a>" * 60
+        + "上海很大，广州很热，成都很舒服。"
+    )
+    options = CleanOptions(control=False)
+    cleaned = clean(pa.table({"text": [text]}), options)
+    assert cleaned.report.dropped == {"broken": 1}
+
+
 def test_an_empty_table_stays_empty() -> None:
     cleaned = clean(DIRTY.slice(0, 0))
     assert (cleaned.table.num_rows, cleaned.report.rows_in) == (0, 0)

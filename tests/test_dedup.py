@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -191,11 +193,34 @@ def test_files_and_memory_give_the_same_rows(tmp_path, shared_data):
     assert 0 < parted.removed.num_rows == report.rows_in - report.kept_rows
 
 
-def test_rows_that_differ_in_numbers_survive(shared_data):
+def test_exercises_that_differ_in_numbers_survive(shared_data):
     table = pq.read_table(shared_data / "sft" / "ape210k_math.parquet")
-    parted = deduplicate(table)
-    same = len(set(zip(table["prompt"].to_pylist(), table["response"].to_pylist(), strict=True)))
-    assert parted.kept.num_rows > 0.995 * same
+    prompts = table["prompt"].to_pylist()
+
+    def numbers(row: int) -> list[int]:
+        return [int(digits) for digits in re.findall(r"\d+", prompts[row])]
+
+    def destroyed(distinct_numbers: bool) -> int:
+        lenient = DedupOptions(ngram=3, threshold=0.6, hashes=128, distinct_numbers=distinct_numbers)
+        removed = find_duplicates(table["prompt"], lenient).removed.to_pylist()
+        return sum(numbers(r["row"]) != numbers(r["kept_row"]) for r in removed)
+
+    assert destroyed(distinct_numbers=False) > 20
+    assert destroyed(distinct_numbers=True) == 0
+    same = len(set(zip(prompts, table["response"].to_pylist(), strict=True)))
+    assert deduplicate(table).kept.num_rows > 0.995 * same
+
+
+@pytest.mark.parametrize(
+    ("name", "whole", "questions"), [("c3_train", 0.75, 0.98), ("wiki_reading_cmrc_drcd", 0.6, 0.99)]
+)
+def test_questions_about_one_passage_are_told_apart_by_the_question(name, whole, questions, shared_data):
+    table = pq.read_table(shared_data / "sft" / f"{name}.parquet")
+    question = pc.replace_substring_regex(table["prompt"], r"(?s)^.*\n", "")  # behind the passage
+    told_apart = DedupOptions(columns=("question", "response"))
+    kept = deduplicate(table.append_column("question", question), told_apart).kept
+    assert kept.num_rows > questions * table.num_rows
+    assert deduplicate(table).kept.num_rows < whole * table.num_rows
 
 
 def test_import_is_quick_and_needs_no_torch():

@@ -10,6 +10,7 @@ import pytest
 
 from smolchat_fast.clean import clean
 from smolchat_fast.dedup import deduplicate
+from smolchat_fast.split import SplitOptions, split
 from smolchat_fast.stats import stats
 
 ROWS = {"prompt": ["你好 吗?", "再见", "你好吗"], "response": ["很好", "再见！！", "很好"]}
@@ -38,3 +39,5 @@ def test_every_stage_takes_it(make: Callable[[], Any]) -> None:
     assert clean(data).table.to_pylist() == clean(expected).table.to_pylist()
     assert deduplicate(make()).kept.to_pylist() == deduplicate(expected).kept.to_pylist()
     assert stats(make()) == stats(expected)
+    half = SplitOptions(parts=("valid=1",))
+    assert split(make(), half).train.to_pylist() == split(expected, half).train.to_pylist()

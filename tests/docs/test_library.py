@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from smolchat_fast.dedup import deduplicate
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "library.md"
 
 
@@ -32,6 +34,16 @@ def test_the_recipes_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         }
     )
     pq.write_table(months, "february.parquet")
+    passage = (
+        "甲骨文是中国已知最早的成体系的文字，多刻在龟甲和兽骨上，主要出土于河南安阳的殷墟。商朝的王室用它记下占卜的"
+        "事情和结果，内容有祭祀、打仗、天气、收成和疾病。清朝末年，一位学者在中药里认出了它，此后才有人去寻找和研究。"
+    )
+    reading = {
+        "prompt": [f"{passage}\n出土于哪里？", f"{passage}\n刻在什么上面？"],
+        "response": ["殷墟", "龟甲和兽骨"],
+    }
+    pq.write_table(pa.table(reading), "reading.parquet")
+    assert deduplicate(pa.table(reading)).kept.num_rows == 1, "as a whole they are too much alike"
     names: dict[str, object] = {}
     for code in re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL):
         exec(code, names)
@@ -41,6 +53,7 @@ def test_the_recipes_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert json.loads(Path("clean.json").read_text("utf-8"))["rows_changed"] == 1
     told = capsys.readouterr().out.splitlines()
     assert told[0].startswith("3 rows: 2 kept")
+    assert told[1] == "2"
     assert "1" in told
     assert "1 2" in told
     assert any(line.startswith("1 rows, 0 the same") for line in told)

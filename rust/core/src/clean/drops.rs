@@ -46,7 +46,7 @@ fn reason(text: &Text<'_>, options: &CleanOptions) -> Option<Rule> {
     let is_mark = |c: char| is_punctuation(c) || c.is_whitespace();
     if options.empty && after.trim().is_empty() {
         Some(Rule::Empty)
-    } else if options.broken && is_broken(text.before) {
+    } else if options.broken && (is_broken(text.before) || is_broken(after)) {
         Some(Rule::Broken)
     } else if options.punctuation_only && chars > 0 && after.chars().all(is_mark) {
         Some(Rule::PunctuationOnly)

@@ -248,6 +248,18 @@ proptest! {
     }
 
     #[test]
+    fn clean_text_is_left_as_it_is(
+        sentences in prop::collection::vec(
+            "[天气很好我们]{2,8}(，[天气很好我们]{2,8}|（[A-Z]{2,5}）|[0-9]{1,3}(\\.[0-9])?[个元]){0,3}[。！？]\n{0,2}", 1..6,
+        ),
+        english in "([A-Z][a-z]{1,7}( [a-z]{2,8}){1,5}[.!?])?",
+    ) {
+        let text = format!("{}{english}", sentences.concat());
+        let text = text.trim_end();
+        prop_assert_eq!(clean(text), text);
+    }
+
+    #[test]
     fn code_blocks_and_addresses_are_kept_to_the_byte(
         code in "[a-z天,.!?() =\t#\"\n]{0,40}", before in dirty_text(), url in "https?://[a-z]{1,6}\\.(com|cn)/[a-z0-9,;!._-]{0,8}[a-z0-9]",
     ) {

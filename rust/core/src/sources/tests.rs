@@ -205,6 +205,27 @@ fn preference_rows_and_text_are_told_by_their_fields() {
 }
 
 #[test]
+fn lines_of_any_kind_of_space_are_no_rows() {
+    let folder = Folder::new();
+    for blank in ["\u{B}", "\u{3000}\n\u{2028}\n", " \u{85}\r\n"] {
+        let (report, found) = folder.read_one("t.txt", blank);
+        assert_eq!((report.records, found), (0, rows(&[])), "{blank:?}");
+        assert_eq!(folder.read_one("t.txt", format!("一\n{blank}\n二")).1, rows(&[&["一"], &["二"]]));
+    }
+}
+
+#[test]
+fn text_behind_a_megabyte_of_nothing_is_refused_line_by_line_if_it_should_be_pairs() {
+    let folder = Folder::new();
+    let path = folder.write("t.txt", "\n".repeat(17 << 20) + "一行\n");
+    let options = SourceOptions { shape: Shape::Pairs, max_bad_share: 1.0, ..Default::default() };
+    let (report, found) = folder.read(std::slice::from_ref(&path), &options).expect("reads");
+    assert_eq!((report.bad.keys().copied().collect(), found), (vec![Reason::MissingField], rows(&[])));
+    let options = SourceOptions { max_bad_share: 1.0, ..Default::default() };
+    assert_eq!(folder.read(&[path], &options).expect("reads").1, rows(&[&["一行"]]));
+}
+
+#[test]
 fn columns_can_be_named_and_unknown_ones_are_listed() {
     let folder = Folder::new();
     let path = folder.write("a.tsv", "wen\tda\n一\t1\n");

@@ -196,7 +196,10 @@ fn find_columns(
 ) -> Result<(Columns, Option<Header>), String> {
     let without_header = |columns| (columns, None);
     match format {
-        _ if head.trim().is_empty() => Ok(without_header(Columns::of_nothing(options.shape))),
+        _ if head.trim().is_empty() => {
+            let text = Columns::by_position(1, options.shape).ok().filter(|_| format == FileFormat::Text);
+            Ok(without_header(text.unwrap_or_else(|| Columns::of_nothing(options.shape))))
+        }
         FileFormat::Csv(separator) => csv_columns(head, separator, options),
         FileFormat::Wiki => Ok(without_header(Columns::articles(options))),
         FileFormat::Text => Columns::by_position(1, options.shape).map(without_header),

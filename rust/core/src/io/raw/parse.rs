@@ -98,11 +98,17 @@ fn parse_documents(block: &Block, rows: &mut Builder<'_>) {
 
 fn parse_text(block: &Block, unit: TextUnit, rows: &mut Builder<'_>) {
     let mut push = |line: u64, record: &[u8]| {
-        if !record.trim_ascii().is_empty() {
-            let fields =
-                rows.utf8(record).map(|text| vec![Value::Text(text.trim_matches(['\r', '\n']).into())]);
-            rows.push(line, record, fields);
+        let text = rows.utf8(record);
+        if text.as_ref().is_ok_and(|text| text.trim().is_empty()) {
+            return;
         }
+        let fields = text.map(|text| {
+            let mut fields = vec![Value::Text(text.trim_matches(['\r', '\n']).into())];
+            // A file that begins with a megabyte of nothing was not known to be text.
+            fields.resize_with(rows.plan.columns.wanted.len(), || Value::Missing);
+            fields
+        });
+        rows.push(line, record, fields);
     };
     if unit == TextUnit::File {
         return push(block.first_line, &block.bytes);
