@@ -41,3 +41,10 @@ def test_a_wrong_recipe_is_refused_by_name(text: str, told: str, tmp_path: Path)
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)
 def test_the_recipes_that_come_along_are_valid_and_found_by_name(path: Path) -> None:
     assert read_recipe(path) == read_recipe(Path(path.stem))
+
+
+def test_a_run_needs_rows_for_validation(tmp_path: Path) -> None:
+    pipeline = pytest.importorskip("smolchat_fast.pipeline", exc_type=ImportError)
+    recipe = read_recipe(written(tmp_path, "[split]\nparts = ['test=0.1']\n"))
+    with pytest.raises(ValueError, match=r"option split\.parts: .* add one, as valid=0\.01"):
+        pipeline.run_recipe(recipe, tmp_path / "run")

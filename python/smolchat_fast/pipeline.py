@@ -127,6 +127,10 @@ class _Run:
 
     def make_data(self) -> None:
         """Raw files of each set to rows for training and validation."""
+        if not any(part.startswith("valid=") for part in self.recipe.split.parts):
+            raise ValueError(
+                "option split.parts: training is measured on a part valid; add one, as valid=0.01"
+            )
         data = self.recipe.data
         raw: dict[str, Sequence[str]] = {
             "pretrain": data.pretrain,
@@ -135,10 +139,6 @@ class _Run:
         }
         if data.builtin:
             raw = self._write_corpus()
-        if not any(part.startswith("valid=") for part in self.recipe.split.parts):
-            raise ValueError(
-                "option split.parts: training is measured on a part valid; add one, as valid=0.01"
-            )
         if not raw["pretrain"]:
             raise ValueError("option data.pretrain: names no files; give some, or set data.builtin = true")
         for name, patterns in raw.items():
