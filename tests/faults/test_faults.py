@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def pairs(prompts: list[str], responses: list[str]) -> pa.Table:
     return pa.table({"prompt": prompts, "response": responses})
 
 
+@cache
 def han(count: int, seed: int) -> str:
     """Chinese characters at random: nothing that a rule would change or drop."""
     picks = random.Random(seed).choices(range(0x4E00, 0x9000), k=count)
@@ -143,7 +145,7 @@ def test_damage_anywhere_in_a_parquet_file_is_an_error_at_most(tmp_path: Path) -
     whole, path = tmp_path / "whole.parquet", tmp_path / "damaged.parquet"
     pq.write_table(pairs(["问"] * 50, [han(40, n) for n in range(50)]), whole)
     content, refused = whole.read_bytes(), 0
-    for at in range(4, len(content), 3):
+    for at in range(4, len(content), 7):
         path.write_bytes(content[:at] + bytes([content[at] ^ 0x41]) + content[at + 1 :])
         try:
             stats_files([path])
@@ -153,7 +155,7 @@ def test_damage_anywhere_in_a_parquet_file_is_an_error_at_most(tmp_path: Path) -
         except ValueError as error:
             # The name of a column, or its type, is another one now.
             assert "column" in str(error)  # noqa: PT017
-    assert refused > 20
+    assert refused > 10
 
 
 @each_stage
@@ -187,18 +189,19 @@ def rows_left(stage: str, report: Any) -> int:
 
 @each_stage
 @pytest.mark.parametrize(
-    ("rows", "kept"),
+    ("make", "kept"),
     [
-        (pairs([], []).cast(pa.schema([("prompt", pa.string()), ("response", pa.string())])), 0),
-        (pairs(["天为什么是蓝的？"], ["因为空气散射蓝光。"]), 1),
-        (pairs(["请写一篇长文。"], [han(3_500_000, 1)]), 1),  # 10 MB
-        (pairs(["天为什么是蓝的？"] * 10_000, ["因为空气散射蓝光。"] * 10_000), 10_000),
+        (lambda: pairs(["天为什么是蓝的？"], ["因为空气散射蓝光。"]).slice(1), 0),
+        (lambda: pairs(["天为什么是蓝的？"], ["因为空气散射蓝光。"]), 1),
+        (lambda: pairs(["请写一篇长文。"], [han(3_500_000, 1)]), 1),  # 10 MB
+        (lambda: pairs(["天为什么是蓝的？"] * 10_000, ["因为空气散射蓝光。"] * 10_000), 10_000),
     ],
     ids=["no rows", "one row", "a row of 10 MB", "equal rows"],
 )
 def test_odd_numbers_and_sizes_of_rows_are_no_problem(
-    stage: str, rows: pa.Table, kept: int, tmp_path: Path, out: Path
+    stage: str, make: Callable[[], pa.Table], kept: int, tmp_path: Path, out: Path
 ) -> None:
+    rows = make()
     path = tmp_path / "rows.parquet"
     pq.write_table(rows, path)
     report = STAGES[stage]([path], out)
@@ -224,7 +227,7 @@ def test_an_empty_file_has_no_rows_and_no_file_is_an_error(stage: str, tmp_path:
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "txt"])
 def test_a_line_of_10_mb_is_read_as_it_is(kind: str, tmp_path: Path, out: Path) -> None:
-    text = han(3_500_000, 2)
+    text = han(3_500_000, 1)
     line = {
         "jsonl": f'{{"prompt": "问", "response": "{text}"}}',
         "csv": f'prompt,response\n问,"{text}"',
