@@ -190,6 +190,16 @@ def test_a_gguf_file_holds_the_same_vocabulary(folders, tmp_path):
         export_files(folders[0], tmp_path / "smol.bin")
 
 
+def test_a_gguf_file_has_a_piece_for_the_space(tmp_path):
+    gguf = pytest.importorskip("gguf")
+    save(build_tokenizer(["今天天气很好"] * 9, TokenizerOptions(vocab_size=300)), tmp_path / "no-space")
+    export_files(tmp_path / "no-space", tmp_path / "smol.gguf")
+    fields = gguf.GGUFReader(tmp_path / "smol.gguf").fields
+    place = fields["tokenizer.ggml.tokens"].contents().index("▁")
+    assert load(tmp_path / "no-space").id_to_token(place) == "<0x20>"
+    assert fields["tokenizer.ggml.token_type"].contents()[place] == 1
+
+
 def test_a_merge_list_needs_the_counts_in_either_form(tmp_path):
     rows = tmp_path / "rows.jsonl"
     lines = [json.dumps({"prompt": text, "response": "好"}, ensure_ascii=False) for text in corpus(200)]

@@ -154,6 +154,9 @@ def write_gguf(tokenizer: Tokenizer, path: Path) -> None:
             "a unigram vocabulary loses rare characters in llama.cpp, which then uses no byte tokens. Build "
             "one of the kind bpe."
         )
+    if all(piece.text != SPACE for piece in pieces):
+        # llama.cpp writes a space as U+2581 and turns only whole pieces back, never bytes.
+        pieces[FIRST_BYTE + ord(" ")] = Piece(SPACE, 0.0, NORMAL)
     writer = GGUFWriter(path, "t5")
     writer.add_tokenizer_model("llama")
     writer.add_token_list([piece.text.encode() for piece in pieces])
