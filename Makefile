@@ -1,12 +1,14 @@
 # smolchat-fast: `make` lists what there is.
 #
 # PYTHON=python3.12     another interpreter (3.10 or newer)
+# JOBS=4                tests that run at the same time (a job takes up to 1.5 GB)
 # TORCH_INDEX=ADDRESS   take torch from this package index first, for example PyTorch's own index of CPU
 #                       builds: a tenth of the download on a machine without a GPU
 # MINUTES=10 SEED=1     how long `make fuzz` runs each target, and from where; TARGET=clean runs one
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+JOBS ?= 2
 TARGET ?= all
 MINUTES ?= 10
 SEED ?= 1
@@ -60,7 +62,7 @@ test-rust: ## tests of the core; need no Python
 	cargo test --release --quiet
 
 test-python: dev ## tests of the package, the command line and the docs
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 fuzz: ## made-up and damaged inputs for readers, clean and dedup: MINUTES=10 each, TARGET=all
 	cargo run --release --quiet -p smolchat-fuzz -- $(TARGET) $(MINUTES) $(SEED)

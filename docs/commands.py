@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PAGE = Path(__file__).with_name("commands.md")
@@ -28,8 +29,10 @@ def page() -> str:
 
     parts = ["# Commands", "", "Written by `make docs` from the program itself.", "", "```"]
     parts += [shown(), "```"]
-    for name in COMMANDS:
-        parts += ["", f"## {name}", "", "```", shown(*name.split(), "--help"), "```"]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        helps = pool.map(lambda name: shown(*name.split(), "--help"), COMMANDS)
+    for name, text in zip(COMMANDS, helps, strict=True):
+        parts += ["", f"## {name}", "", "```", text, "```"]
     return "\n".join(parts) + "\n"
 
 
