@@ -54,7 +54,7 @@ fn reason(text: &Text<'_>, options: &CleanOptions) -> Option<Rule> {
         Some(Rule::TooShort)
     } else if max > 0 && chars > max {
         Some(Rule::TooLong)
-    } else if options.repetition && chars >= MIN_CHARS && is_repetitive(after) {
+    } else if options.repetition && chars >= MIN_CHARS && is_repetitive(after, chars) {
         Some(Rule::Repetition)
     } else {
         None
@@ -66,8 +66,10 @@ fn is_broken(text: &str) -> bool {
     lost > 0 && lost * BROKEN_IN > text.chars().count()
 }
 
-/// Do nearly all pieces of the text come again within a window?
-fn is_repetitive(text: &str) -> bool {
+/// Do nearly all pieces of the text, which has this many characters, come again within a window?
+fn is_repetitive(text: &str, chars: usize) -> bool {
+    // With so many new pieces the answer is no whatever follows: most texts are left after a fifth.
+    let enough = (MIN_NEW * chars as f64).ceil() as usize;
     let (mut pieces, mut new) = (0usize, 0usize);
     let mut seen = [0u64; 256];
     let mut last = [0u32; PIECE];
@@ -85,6 +87,9 @@ fn is_repetitive(text: &str) -> bool {
             pieces += 1;
             new += usize::from(seen[word] >> bit & 1 == 0);
             seen[word] |= 1 << bit;
+            if new > enough {
+                return false;
+            }
         }
     }
     pieces > MIN_CHARS / 2 && (new as f64) < MIN_NEW * pieces as f64

@@ -31,15 +31,21 @@ impl Traits {
     pub fn of(text: &str) -> Self {
         let mut found = 0;
         let mut seen = Seen::default();
-        for c in text.chars() {
-            let (kind, traits) = look(c);
-            found |= traits;
+        let mut chars = text.chars();
+        loop {
             // In the middle of Chinese text, which is most of it, nothing depends on the neighbours.
-            if kind == Kind::Han && matches!(seen.kind, Kind::Han | Kind::Wide) {
-                (seen.last, seen.kind) = (c, kind);
-            } else {
-                found |= seen.next(c, kind);
+            if seen.kind.is_cjk() {
+                let rest = chars.as_str();
+                let run = common_han(rest.as_bytes());
+                if run > 0 {
+                    chars = rest[run..].chars();
+                    // Which character it was matters for marks alone.
+                    (seen.last, seen.kind) = (FIRST_HAN, Kind::Han);
+                }
             }
+            let Some(c) = chars.next() else { break };
+            let (kind, traits) = look(c);
+            found |= traits | seen.next(c, kind);
         }
         found |= seen.next('\n', Kind::LineEnd);
         if text.ends_with(char::is_whitespace) {
@@ -93,10 +99,20 @@ const ASCII: [(Kind, u8); 128] = {
     table
 };
 
+/// The block of the common Chinese characters.
+const FIRST_HAN: char = '\u{4E00}';
+const LAST_HAN: char = '\u{9FFF}';
+
+/// Bytes of common Chinese characters at the beginning of a text: those from E4 B8 80 to E9 BF BF in UTF-8.
+fn common_han(text: &[u8]) -> usize {
+    let is_common = |c: &&[u8]| matches!((c[0], c[1]), (0xE5..=0xE9, _) | (0xE4, 0xB8..));
+    3 * text.chunks_exact(3).take_while(is_common).count()
+}
+
 fn look(c: char) -> (Kind, u8) {
     match c {
         '\0'..='\x7F' => ASCII[c as usize],
-        '\u{4E00}'..='\u{9FFF}' => (Kind::Han, 0),
+        FIRST_HAN..=LAST_HAN => (Kind::Han, 0),
         c if is_invisible(c) || is_look_alike(c) => (Kind::High, Traits::CONTROL.0),
         c if is_odd_space(c) || half_width(c).is_some() || matches!(c, '．' | '｡'..='､') => {
             (Kind::High, Traits::WIDTH.0)

@@ -10,7 +10,7 @@ pub fn punctuation(text: &str, spans: &Spans) -> Option<String> {
     let mut edits: Vec<(Range<usize>, &'static str)> = Vec::new();
     let dots_end_sentences = !text.contains(['。', '！', '？']);
     for (start, line) in lines(text) {
-        if !line.bytes().any(|b| b",.!?:;()\"".contains(&b)) || !is_chinese(line) {
+        if !line.bytes().any(|b| IS_ASCII_MARK[usize::from(b)]) || !is_chinese(line) {
             continue;
         }
         let line = Line { text: line, start, spans, dots_end_sentences, is_formula: line.contains('=') };
@@ -26,10 +26,22 @@ pub fn punctuation(text: &str, spans: &Spans) -> Option<String> {
     edit.finish()
 }
 
+/// What this rule makes Chinese.
+const IS_ASCII_MARK: [bool; 256] = {
+    let mut table = [false; 256];
+    let marks = b",.!?:;()\"";
+    let mut i = 0;
+    while i < marks.len() {
+        table[marks[i] as usize] = true;
+        i += 1;
+    }
+    table
+};
+
 /// At least as many Chinese characters as Latin words.
 fn is_chinese(line: &str) -> bool {
     let han = line.chars().filter(|c| is_han(*c)).count();
-    let words = line.split(|c: char| !c.is_ascii_alphabetic()).filter(|word| word.len() > 1).count();
+    let words = line.as_bytes().split(|b| !b.is_ascii_alphabetic()).filter(|word| word.len() > 1).count();
     han > 0 && han >= words
 }
 
@@ -68,7 +80,8 @@ impl Line<'_> {
         let mut at = 0;
         while at < bytes.len() {
             let mark = bytes[at];
-            if !b",.!?:;".contains(&mark) || self.is_protected(at) {
+            let is_mark = IS_ASCII_MARK[usize::from(mark)] && !b"()\"".contains(&mark);
+            if !is_mark || self.is_protected(at) {
                 at += 1;
                 continue;
             }
