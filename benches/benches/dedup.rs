@@ -1,7 +1,7 @@
 //! `cargo bench --bench dedup`: near-duplicate removal as a whole and step by step, in memory.
 
 use divan::Bencher;
-use divan::counter::BytesCount;
+use divan::counter::{BytesCount, ItemsCount};
 use smolchat_benches::{corpus, job};
 use smolchat_core::dedup::{DedupOptions, Verifier, candidates, find_duplicates, groups, signatures};
 
@@ -17,6 +17,7 @@ fn whole(bencher: Bencher, (name, threads): (&str, usize)) {
     let (corpus, options, job) = (corpus(name, BYTES), DedupOptions::default(), job(threads));
     bencher
         .counter(BytesCount::new(corpus.bytes()))
+        .counter(ItemsCount::new(corpus.rows.len()))
         .bench_local(|| find_duplicates(&corpus.rows, &options, &job).expect("runs"));
 }
 

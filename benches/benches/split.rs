@@ -1,7 +1,7 @@
 //! `cargo bench --bench split`: Parquet file to two Parquet files.
 
 use divan::Bencher;
-use divan::counter::BytesCount;
+use divan::counter::{BytesCount, ItemsCount};
 use smolchat_benches::{job, short_qa};
 use smolchat_core::split::{SplitOptions, split_files};
 
@@ -16,7 +16,8 @@ fn files(bencher: Bencher) {
     let path = |name: &str| folder.path().join(name);
     corpus.write(&path("rows.parquet"));
     let inputs = [path("rows.parquet")];
-    bencher.counter(BytesCount::new(corpus.bytes())).bench_local(|| {
+    let counters = (BytesCount::new(corpus.bytes()), ItemsCount::new(corpus.rows.len()));
+    bencher.counter(counters.0).counter(counters.1).bench_local(|| {
         split_files(&inputs, &path("train.parquet"), &[path("valid.parquet")], &options, &job).expect("runs")
     });
 }

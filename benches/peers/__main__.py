@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import clean, dedup, figures, read, scale, stream, tokenizer, words
+from . import clean, dedup, figures, pipeline, read, scale, stream, tokenizer, words
 
 
 def main() -> None:
@@ -12,7 +12,7 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="*",
-        metavar="clean|dedup|read|scale|stream|tokenizer|words",
+        metavar="clean|dedup|pipeline|read|scale|stream|tokenizer|words",
         help="which runs; all by default",
     )
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
@@ -36,6 +36,7 @@ def main() -> None:
     runs = {
         "clean": lambda: clean.run(chosen.mb),
         "dedup": lambda: dedup.run(chosen.rows),
+        "pipeline": pipeline.run,
         "read": lambda: read.run(chosen.rows),
         "scale": lambda: scale.run(chosen.scale_rows),
         "stream": lambda: stream.run(chosen.stream_rows),
