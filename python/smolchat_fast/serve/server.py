@@ -35,6 +35,7 @@ FLUSH_S = 5
 """Seconds that finished answers get to reach their readers when the server stops."""
 
 CONNECTIONS: dict[str, Any] = {
+    "interface": "asgi3",
     "http": Connection,
     "h11_max_incomplete_event_size": MAX_HEAD,
     "timeout_keep_alive": 5,
@@ -134,6 +135,8 @@ class Server(uvicorn.Server):
             self._failure, self.should_exit = error, True
             return
         self._bot, self._app = bot, app
+        if self._stopping:
+            return
         print(greeting(about, bot.name, self._listener, self._options, self._keys), flush=True)
         _log_to_stderr()
         if self._open_to_all:
