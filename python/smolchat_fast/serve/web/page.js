@@ -56,6 +56,7 @@ let chats = readChats(kept.get("chats", [])) ?? [];
 let chat = newChat(); // the one on show; it joins `chats` with its first question
 let running = null; // { controller, chat } of the answer being written
 let renaming = null;
+let full = false; // the browser's store takes no more
 
 // Conversations
 
@@ -68,9 +69,9 @@ function readChats(data) {
   for (const each of data) {
     if (typeof each?.id !== "string" || typeof each.title !== "string" || !Array.isArray(each.messages)) return null;
     const messages = [];
-    for (const { role, content, state, error } of each.messages.map((m) => m ?? {})) {
+    for (const { role, content, state, error, unseen } of each.messages.map((m) => m ?? {})) {
       if (!["user", "assistant"].includes(role) || typeof content !== "string") return null;
-      messages.push({ role, content, ...(typeof state === "string" ? { state } : {}), ...(typeof error === "string" ? { error } : {}) });
+      messages.push({ role, content, ...(typeof state === "string" ? { state } : {}), ...(typeof error === "string" ? { error } : {}), ...(unseen > 0 ? { unseen: Number(unseen) } : {}) });
     }
     found.push({ id: each.id.slice(0, 64), title: each.title.slice(0, 200), messages });
   }
@@ -79,11 +80,8 @@ function readChats(data) {
 
 function save() {
   if (chat.messages.length && !chats.includes(chat)) chats.unshift(chat);
-  const fits = kept.set("chats", chats);
-  at("history-note").textContent = fits ? "" : words.full;
-  const warning = at("full");
-  if (fits) warning?.remove();
-  else if (!warning) at("talk").append(el("p", { id: "full", role: "alert", textContent: words.full }));
+  full = !kept.set("chats", chats);
+  at("history-note").textContent = full ? words.full : "";
 }
 
 function show(other) {
@@ -169,7 +167,8 @@ async function answer() {
     if (response.status === 401) { locked = true; return; }
     if (!response.ok) throw failure((await response.json()).error);
     message.state = "writing";
-    message.unseen = Number(response.headers.get("x-truncated-turns")) || 0;
+    const unseen = Number(response.headers.get("x-truncated-turns"));
+    if (unseen) message.unseen = unseen;
     paint();
     for await (const data of events(response)) {
       if (data.error) throw failure(data.error);
@@ -205,6 +204,7 @@ function draw() {
   const following = atBottom();
   drawn.clear();
   const turns = chat.messages.map((message, i) => turn(message, i));
+  if (full) turns.push(el("p", { className: "bad", role: "alert", textContent: words.full }));
   at("talk").replaceChildren(...(turns.length ? turns : [el("p", { className: "hello", textContent: words.hello })]));
   for (const message of chat.messages) if (message.role === "assistant") drawText(message);
   follow(following);
