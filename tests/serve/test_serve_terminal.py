@@ -240,7 +240,7 @@ def test_a_server_is_talked_to_as_a_model_is(
         answer.cancel()
         scripted.step_s = 0.01
         wait_until(lambda: client.get("/health").json()["running"] == 0)
-        with pytest.raises(EngineError, match="600"):
+        with pytest.raises(EngineError, match="601 tokens"):
             list(speaker.ask([Message("user", "长" * 600)], ChatOptions()))
         with pytest.raises(OSError, match="a key is needed"):
             RemoteModel(address, "wrong")
@@ -255,25 +255,32 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "smolchat_fast", "chat", *arguments]
 
 
-def test_a_piped_process_writes_the_reply_and_nothing_else(model_folder: Path) -> None:
-    def run(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(command(*arguments), input=given, capture_output=True, check=False, timeout=120)
-
-    some = ("--max-new-tokens", "8", "--temperature", "0.9", "--seed", "3")
-    one = run(str(model_folder), "你好", *some)
-    assert (one.returncode, one.stderr) == (0, b"")
-    assert one.stdout.endswith(b"\n")
-    assert b"\x1b" not in one.stdout
-    lines = run(str(model_folder), *some, "--lines", given="你好\n你好\n".encode())
-    assert lines.stdout == one.stdout * 2
-    wrong = run(str(model_folder), given=b"\xff")
-    assert (wrong.returncode, wrong.stdout) == (2, b"")
-    assert b"byte 1 is not UTF-8" in wrong.stderr
-
-
 @pytest.fixture(scope="module")
 def pexpect() -> Any:
     return pytest.importorskip("pexpect")
+
+
+@pytest.fixture
+def address(build_bot: BuildBot) -> Iterator[str]:
+    """Of a server with the parrot: a process that talks to it starts without torch."""
+    with serving(build_bot()) as client:
+        yield str(client.base_url)
+
+
+def test_a_piped_process_writes_the_reply_and_nothing_else(model_folder: Path, address: str) -> None:
+    def run(*arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(command(*arguments), input=given, capture_output=True, check=False, timeout=120)
+
+    sampled = ("--max-new-tokens", "8", "--temperature", "0.9", "--seed", "3")
+    lines = run(str(model_folder), *sampled, "--lines", given="你好\n你好\n".encode())
+    assert (lines.returncode, lines.stderr) == (0, b"")
+    first, second, end = lines.stdout.split(b"\n")
+    assert first == second != end == b""
+    joined = run(address, "翻译", given="你好\n".encode())
+    assert (joined.returncode, joined.stdout, joined.stderr) == (0, "翻译\n你好\n".encode(), b"")
+    wrong = run(address, given=b"\xff")
+    assert (wrong.returncode, wrong.stdout) == (2, b"")
+    assert b"byte 1 is not UTF-8" in wrong.stderr
 
 
 class Screen:
@@ -281,12 +288,12 @@ class Screen:
 
     Args:
         pexpect: The module.
-        folder: A model.
+        model: A folder or an address.
         environment: Further variables.
         arguments: Of `chat`.
     """
 
-    def __init__(self, pexpect: Any, folder: Path, environment: dict[str, str], *arguments: str) -> None:
+    def __init__(self, pexpect: Any, model: str, environment: dict[str, str], *arguments: str) -> None:
         pyte = pytest.importorskip("pyte")
         self._screen = pyte.Screen(40, 24)
         self._stream = pyte.ByteStream(self._screen)
@@ -295,7 +302,7 @@ class Screen:
         self._pexpect = pexpect
         self.process = pexpect.spawn(
             sys.executable,
-            ["-m", "smolchat_fast", "chat", str(folder), *arguments],
+            ["-m", "smolchat_fast", "chat", model, *arguments],
             env=environment,
             dimensions=(24, 40),
             timeout=60,
@@ -325,10 +332,8 @@ class Screen:
         return self.text().splitlines()[-1] if self.text() else ""
 
 
-def test_a_line_editor_knows_how_wide_characters_are(
-    pexpect: Any, model_folder: Path, tmp_path: Path
-) -> None:
-    screen = Screen(pexpect, model_folder, {"XDG_STATE_HOME": str(tmp_path)}, "--max-new-tokens", "200")
+def test_a_line_editor_knows_how_wide_characters_are(pexpect: Any, address: str, tmp_path: Path) -> None:
+    screen = Screen(pexpect, address, {"XDG_STATE_HOME": str(tmp_path)}, "--max-new-tokens", "200")
     screen.until(lambda text: text.endswith(">"))
     screen.process.send("你好吗")
     screen.until(lambda _: "你 好 吗" in screen.last_line() or "你好吗" in screen.last_line())
@@ -359,24 +364,16 @@ def test_a_line_editor_knows_how_wide_characters_are(
 
 
 def test_ctrl_c_in_a_terminal_stops_the_reply_and_stays(
-    pexpect: Any, model_folder: Path, tmp_path: Path
+    pexpect: Any, address: str, scripted: ScriptedDecoder, tmp_path: Path
 ) -> None:
+    scripted.step_s = 0.02
     environment = {"XDG_STATE_HOME": str(tmp_path), "NO_COLOR": "1", "TERM": "dumb"}
-    screen = Screen(
-        pexpect,
-        model_folder,
-        environment,
-        "--max-new-tokens",
-        "30000",
-        "--no-history",
-        "--cache-mb" if False else "--seed",
-        "1",
-    )
+    screen = Screen(pexpect, address, environment, "--no-history")
     screen.until(lambda text: text.endswith(">"))
-    screen.process.send("你好\r")
-    screen.until(lambda text: len(text) > 300)
+    screen.process.send("ab" * 200 + "\r")
+    screen.until(lambda text: text.count("ab") > 210)
     screen.process.send("\x03")
-    screen.until(lambda text: "[stopped]" in text and text.endswith(">"))
+    screen.until(lambda text: "[stopped]" in text.replace("\n", "") and text.endswith(">"))
     assert b"\x1b[2m" not in screen.raw
     assert b"Traceback" not in screen.raw
     screen.process.send("/exit\r")
@@ -386,13 +383,21 @@ def test_ctrl_c_in_a_terminal_stops_the_reply_and_stays(
     assert not (tmp_path / "smolchat-fast").exists()
 
 
-def test_an_interrupted_single_question_ends_with_130(pexpect: Any, model_folder: Path) -> None:
-    process = pexpect.spawn(
-        sys.executable, command(str(model_folder), "你好", "--max-new-tokens", "30000")[1:], timeout=60
-    )
-    process.expect("[^\r\n]{20}")
+def test_an_interrupted_single_question_ends_with_130(
+    pexpect: Any, address: str, scripted: ScriptedDecoder
+) -> None:
+    scripted.step_s = 0.02
+    process = pexpect.spawn(sys.executable, command(address, "ab" * 200)[1:], timeout=60)
+    process.expect("abab")
     process.sendintr()
     process.expect(pexpect.EOF)
     process.close()
     assert process.exitstatus == 130
     assert b"Traceback" not in process.before
+
+
+def test_an_answer_that_fails_ends_a_single_question_with_1(address: str, scripted: ScriptedDecoder) -> None:
+    scripted.fail = True
+    done = subprocess.run(command(address, "a"), capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == "error: the answer broke off; the server's log says why\n"

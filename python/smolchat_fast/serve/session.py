@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from smolchat_fast.serve.answer import Answer
-from smolchat_fast.serve.engine import Engine
 from smolchat_fast.serve.options import DecodeOptions, Decoding
+
+if TYPE_CHECKING:
+    from smolchat_fast.serve.engine import Engine
 
 Role = Literal["system", "user", "assistant"]
 

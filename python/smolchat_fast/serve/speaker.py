@@ -12,12 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from transformers.utils import logging as transformers_logging
-
 from smolchat_fast.serve.answer import Answer, EngineError, Finish
-from smolchat_fast.serve.engine import Engine, Limits
 from smolchat_fast.serve.guard import is_loopback
-from smolchat_fast.serve.loading import load
 from smolchat_fast.serve.options import ChatOptions, DecodeOptions
 from smolchat_fast.serve.session import Message, build_prompt
 
@@ -70,6 +66,12 @@ class LocalModel:
     remembers = False
 
     def __init__(self, folder: Path, options: ChatOptions) -> None:
+        # Imported here: whoever talks to a server need not wait for torch.
+        from transformers.utils import logging as transformers_logging
+
+        from smolchat_fast.serve.engine import Engine, Limits
+        from smolchat_fast.serve.loading import load
+
         transformers_logging.disable_progress_bar()
         loaded = load(folder, threads=options.threads, precision=options.precision, device=options.device)
         self._tokens, self._decoding, self.about = loaded.tokens, loaded.decoding, str(loaded)
