@@ -2,18 +2,22 @@
 
 Random weights: how good the answers are plays no part in the time they take. All contenders get the same
 prompts, choose greedily and write the same number of tokens; float32 must give the very tokens of
-`generate`. Each runs in a process of its own; the best of the repeats counts.
+`generate`. Each runs in a process of its own; the best of the repeats counts. A line is printed as soon as
+it is measured; words on the command line choose contenders whose names hold one of them:
+
+    python -m benches.peers.serve int8 'transformers bfloat16' --batches 1 4 --repeats 1
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import random
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -206,42 +210,41 @@ def measure(name: str, folder: Path, setting: Setting) -> Speed:
     return Speed(speeds, peak, answers)
 
 
-def run(setting: Setting = Setting()) -> str:
-    """All contenders, as a table."""
-    lines = [
+def run(setting: Setting = Setting(), chosen: Sequence[str] = ()) -> Iterator[str]:
+    """A table of contenders, line by line as they are measured.
+
+    Args:
+        setting: What is measured.
+        chosen: Only contenders whose names hold one of these; all by default.
+    """
+    yield (
         f"serve: {setting.preset}, prompt {setting.prompt}, {NEW} new tokens, {setting.threads} threads, "
-        f"{platform.processor() or platform.machine()}, {_versions()}",
-        "",
-        f"| engine | {' | '.join(f'batch {count}' for count in setting.batches)} | peak MB |",
-        f"| --- | {'---: | ' * (len(setting.batches) + 1)}".rstrip(),
-    ]
-    reference: list[Answers] | None = None
-    note = "float32 was not compared with generate"
+        f"{platform.processor() or platform.machine()}, {_versions()}\n"
+    )
+    yield f"| engine | {' | '.join(f'batch {count}' for count in setting.batches)} | peak MB |"
+    yield f"| --- | {'---: | ' * (len(setting.batches) + 1)}".rstrip()
+    answers: dict[str, list[Answers]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "model"
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             pool.submit(make_model, folder, setting).result()
         for name in contenders(setting):
+            if chosen and not any(word in name for word in chosen):
+                continue
             try:
                 with ProcessPoolExecutor(1, get_context("spawn")) as pool:
                     speed = pool.submit(measure, name, folder, setting).result()
             except Exception as error:
-                lines.append(
-                    f"| {name} | not run: {type(error).__name__}: {str(error).splitlines()[0][:80]} |"
-                )
+                reason = (str(error) or type(error).__name__).splitlines()[0][:80]
+                yield f"| {name} | not run: {type(error).__name__}: {reason} |"
                 continue
-            cells = [f"{each:,.0f}" for each in speed.tokens_s]
-            lines.append(f"| {name} | {' | '.join(cells)} | {speed.peak_mb:,.0f} |")
-            if name == "smolchat-fast float32":
-                reference = speed.answers
-            if name == "transformers float32" and reference is not None:
-                same = sum(
-                    a == b
-                    for x, y in zip(reference, speed.answers, strict=True)
-                    for a, b in zip(x, y, strict=True)
-                )
-                note = f"float32 gives the tokens of generate in {same} of {sum(setting.batches)} answers"
-    return "\n".join([*lines, "", note])
+            answers[name] = speed.answers
+            yield f"| {name} | {' | '.join(f'{each:,.0f}' for each in speed.tokens_s)} | {speed.peak_mb:,.0f} |"
+    ours, theirs = answers.get("smolchat-fast float32"), answers.get("transformers float32")
+    if ours and theirs:
+        pairs = [pair for x, y in zip(ours, theirs, strict=True) for pair in zip(x, y, strict=True)]
+        same = sum(a == b for a, b in pairs)
+        yield f"\nfloat32 gives the tokens of generate in {same} of {len(pairs)} answers"
 
 
 def _versions() -> str:
@@ -254,5 +257,24 @@ def _versions() -> str:
     return ", ".join(found)
 
 
+def main() -> None:
+    """Print the table."""
+    standard = Setting()
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--preset", default=standard.preset)
+    parser.add_argument("--batches", type=int, nargs="+", default=standard.batches)
+    parser.add_argument("--repeats", type=int, default=standard.repeats)
+    parser.add_argument("--threads", type=int, default=standard.threads)
+    given = parser.parse_args()
+    setting = Setting(
+        preset=given.preset, batches=tuple(given.batches), repeats=given.repeats, threads=given.threads
+    )
+    for line in run(setting, given.names):
+        print(line, flush=True)
+
+
 if __name__ == "__main__":
-    print(run())
+    main()

@@ -173,6 +173,8 @@ def _flags(function: Callable[..., Any], defaults: Mapping[str, Any]) -> Callabl
             continue
         if name == "inputs":
             hint = conf.Positional[tuple[Path, ...]]
+        elif name == "text":
+            hint = conf.Positional[hint]
         elif name in {"options", "recipe"}:
             hint = Annotated[hint, conf.arg(name="")]
         elif parameter.default is inspect.Parameter.empty and name != "out":

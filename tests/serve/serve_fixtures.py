@@ -22,6 +22,7 @@ from smolchat_fast.serve.answer import Scored
 from smolchat_fast.serve.api import build_app
 from smolchat_fast.serve.options import Decoding
 from smolchat_fast.serve.search import Emission
+from smolchat_fast.serve.server import CONNECTIONS
 from smolchat_fast.serve.session import Chatbot
 
 SPECIAL = ["[PAD]", "[EOS]", "[SEP]", "[BOS]", "[CLS]", "[MASK]", "[UNK]"]
@@ -161,10 +162,8 @@ def serving(bot: Chatbot, keys: Sequence[str] = (), **options: Any) -> Iterator[
     """A real server on a free port, and a client for it."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        server = uvicorn.Server(
-            uvicorn.Config(build_app(bot, keys, **options), log_level="error", lifespan="on")
-        )
+        listener.listen(512)
+        server = uvicorn.Server(uvicorn.Config(build_app(bot, keys, **options), lifespan="on", **CONNECTIONS))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
         thread.start()
         try:

@@ -87,6 +87,36 @@ def test_answers_equal_generate_while_others_are_served(
     assert submit_all(loaded, texts, decoding, Limits(max_running=5)) == expected
 
 
+def test_greedy_answers_to_500_prompts_equal_generate_alone_and_with_others_joining(
+    loaded: LoadedModel, model_folder: Path
+) -> None:
+    texts = list(dict.fromkeys(questions(520)))[:500]
+    model, tokenizer = AutoModelForSeq2SeqLM.from_pretrained(model_folder).eval(), loaded.tokens
+    prompts = [tokenizer.ended(tokenizer.encode(text)) for text in texts]
+    expected = []
+    for first in range(0, len(prompts), 50):
+        batch = prompts[first : first + 50]
+        width = max(map(len, batch))
+        ids = torch.tensor([prompt + [0] * (width - len(prompt)) for prompt in batch])
+        found = model.generate(
+            input_ids=ids, attention_mask=(ids != 0).long(), max_new_tokens=16, do_sample=False
+        )
+        for row in found.tolist():
+            kept = row[1:]
+            expected.append(tokenizer.decode(kept[: kept.index(1)] if 1 in kept else kept))
+    decoding = Decoding(max_new_tokens=16)
+    # 7 rows: one joins whenever one leaves, so that every step has rows of every age.
+    engine = Engine(loaded.decoder, Limits(max_running=7, max_queue=500))
+    try:
+        joined = ["".join(answer) for answer in [engine.submit(prompt, decoding) for prompt in prompts]]
+        alone = ["".join(engine.submit(prompt, decoding)) for prompt in prompts[:100]]
+    finally:
+        engine.close()
+    assert joined == expected
+    assert alone == expected[:100]
+    assert len(set(expected)) > 400
+
+
 def test_every_way_of_answering_goes_beside_every_other(loaded: LoadedModel, model_folder: Path) -> None:
     """Twelve at a time of each kind, joining and leaving at different steps."""
     texts = questions(len(WAYS) * 4)

@@ -15,24 +15,29 @@ from smolchat_fast.serve.options import ChatOptions, DecodeOptions, OptionError,
 __all__ = ["ChatOptions", "DecodeOptions", "OptionError", "ServeOptions", "chat", "serve"]
 
 
-def chat(model: Path, options: ChatOptions = ChatOptions()) -> None:
+def chat(model: str, text: str = "", options: ChatOptions = ChatOptions()) -> None:
     """Talk to a model in the terminal.
 
-    On a terminal, `/help` tells what can be typed; Ctrl+C stops an answer, Ctrl+D leaves. From a pipe,
-    every line is a question, and nothing but the answers is written, each with a line end.
+    On a terminal, `/help` tells what can be typed; Ctrl+C stops an answer, Ctrl+D leaves. With a text, or
+    from a pipe, one question is answered: the text, then what comes through the pipe. Nothing but the reply
+    goes to standard output.
 
     Args:
-        model: Folder with the model and its tokenizer.
+        model: Folder with the model and its tokenizer, or the address of a server (http://...), whose key
+            comes from the environment variable SMOLCHAT_API_KEY.
+        text: A question; without it, and on a terminal, a conversation begins.
         options: How answers are made.
     Raises:
-        DataError: the folder is no model, or a line is not UTF-8.
+        DataError: the folder is no model, or the input is not UTF-8.
+        ValueError: options that do not go together.
+        SystemExit: with status 1: an answer failed.
         MissingExtraError: a package is not installed.
     """
     try:
         from smolchat_fast.serve import terminal
     except ModuleNotFoundError as error:
         raise _missing(error) from error
-    terminal.run(model, options)
+    terminal.run(str(model), text, options)
 
 
 def serve(model: Path, options: ServeOptions = ServeOptions()) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import ipaddress
 import logging
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -22,8 +23,13 @@ log = logging.getLogger("smolchat_fast.serve")
 OPEN_PATHS = {"/", "/health", "/healthz", "/readyz"}
 CLIENT = "smolchat.client"
 """Where a request's scope says who asks: whose key it is, or which address."""
+MAX_HEAD = 32 << 10
 MAX_BODY = 1 << 20
+MAX_DEPTH = 32
 BODY_TIMEOUT_S = 10.0
+
+
+CLOSE = {"Connection": "close"}
 
 
 class _GoneError(Exception):
@@ -62,7 +68,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         began, status = time.monotonic(), 499
-        request_id = f"req_{secrets.token_hex(8)}"
+        request_id = new_request_id()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -79,6 +85,8 @@ class Guard:
                 return
             scope = {**scope, CLIENT: self._check(scope)}
             body = await _read_in_time(receive)
+            if _deeper_than(MAX_DEPTH, body):
+                raise Problem(400, f"the body is nested deeper than {MAX_DEPTH} levels", "invalid_json")
             await self._app(_as_json(scope), _replay(body, receive), send_with_id)
         except Problem as problem:
             await problem.response(scope["path"])(scope, receive, send_with_id)
@@ -106,6 +114,10 @@ class Guard:
     def _check(self, scope: Scope) -> str:
         """Refuse what may not pass; returns who asks."""
         headers = Headers(scope=scope)
+        if sum(len(name) + len(value) + 4 for name, value in headers.raw) > MAX_HEAD:
+            raise Problem(431, f"the head is over {MAX_HEAD:,} bytes", "request_too_large", headers=CLOSE)
+        if "content-length" in headers and "transfer-encoding" in headers:
+            raise Problem(400, "the body has a length and chunks: send one", "invalid_http", headers=CLOSE)
         host = headers.get("host", "")
         name = _name_of(host)
         # A web page elsewhere can point a name of its own at this machine.
@@ -164,9 +176,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _too_large() -> Problem:
-    return Problem(
-        413, f"the body is over {MAX_BODY:,} bytes", "request_too_large", headers={"Connection": "close"}
-    )
+    return Problem(413, f"the body is over {MAX_BODY:,} bytes", "request_too_large", headers=CLOSE)
 
 
 async def _read_in_time(receive: Receive) -> bytes:
@@ -174,7 +184,7 @@ async def _read_in_time(receive: Receive) -> bytes:
         return await asyncio.wait_for(_read(receive), BODY_TIMEOUT_S)
     except asyncio.TimeoutError:
         message = f"the body took over {BODY_TIMEOUT_S:g} s"
-        raise Problem(408, message, "timeout", headers={"Connection": "close"}) from None
+        raise Problem(408, message, "timeout", headers=CLOSE) from None
 
 
 async def _read(receive: Receive) -> bytes:
@@ -188,6 +198,28 @@ async def _read(receive: Receive) -> bytes:
             raise _too_large()
         if not message.get("more_body", False):
             return bytes(body)
+
+
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+BRACKETS = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+NO_BRACKETS = bytes(set(range(256)) - BRACKETS.keys())
+
+
+def _deeper_than(limit: int, body: bytes) -> bool:
+    """Whether a JSON text nests deeper: a parser that goes down with it would run out of stack."""
+    if body.count(b"[") + body.count(b"{") <= limit:
+        return False
+    depth = 0
+    for bracket in STRING.sub(b"", body).translate(None, NO_BRACKETS):
+        depth += BRACKETS[bracket]
+        if depth > limit:
+            return True
+    return False
+
+
+def new_request_id() -> str:
+    """What an answer's header and the log's line are matched by."""
+    return f"req_{secrets.token_hex(8)}"
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -175,8 +175,13 @@ class DecodeOptions:
 class ChatOptions(DecodeOptions):
     """How the terminal chat behaves."""
 
-    save_history: bool = True
+    history: bool = True
     """Keep the questions typed on a terminal for the arrow keys of the next chat."""
+    lines: bool = False
+    """Without a terminal: every line is a question and every reply is one line, in the same order; line ends
+    inside a reply become spaces."""
+    json: bool = False
+    """One JSON object for each reply: response, finish_reason, usage, seconds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,10 +1,9 @@
-"""The chat page: one file of the package, with a policy that lets nothing but itself run."""
+"""The chat page: one file made of the parts in `web`, with a policy that lets nothing but itself run."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from importlib.resources import files
 
 
@@ -14,11 +13,17 @@ def load() -> tuple[str, dict[str, str]]:
     Its script and its style are allowed by their hashes, so nothing that a model or a user writes can
     become either.
     """
-    html = files("smolchat_fast.serve").joinpath("page.html").read_text("utf-8")
+    web = files("smolchat_fast.serve").joinpath("web")
+    html, style, markdown, script = (
+        web.joinpath(name).read_text("utf-8") for name in ("page.html", "page.css", "markdown.js", "page.js")
+    )
+    script = markdown + script
+    html = html.replace("<style></style>", f"<style>{style}</style>")
+    html = html.replace("<script></script>", f"<script>{script}</script>")
     policy = [
         "default-src 'none'",
-        f"script-src {_hashes(html, 'script')}",
-        f"style-src {_hashes(html, 'style')}",
+        f"script-src {_hash(script)}",
+        f"style-src {_hash(style)}",
         "connect-src 'self'",
         "img-src data:",
         "base-uri 'none'",
@@ -34,7 +39,5 @@ def load() -> tuple[str, dict[str, str]]:
     return html, headers
 
 
-def _hashes(html: str, tag: str) -> str:
-    blocks = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
-    digests = [base64.b64encode(hashlib.sha256(block.encode()).digest()).decode() for block in blocks]
-    return " ".join(f"'sha256-{digest}'" for digest in digests)
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

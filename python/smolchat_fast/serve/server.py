@@ -6,27 +6,47 @@ import json
 import logging
 import os
 import shlex
-import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import uvicorn
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 from transformers.utils import logging as transformers_logging
 
 from smolchat_fast.serve.api import build_app
+from smolchat_fast.serve.connection import Connection
 from smolchat_fast.serve.engine import Engine, Limits
-from smolchat_fast.serve.guard import is_loopback
+from smolchat_fast.serve.guard import MAX_HEAD, Guard, is_loopback
 from smolchat_fast.serve.loading import load
 from smolchat_fast.serve.metrics import Metrics
 from smolchat_fast.serve.options import ServeOptions
+from smolchat_fast.serve.problem import Problem
 from smolchat_fast.serve.session import Chatbot
 from smolchat_fast.stage import peak_mb
 
 KEY_VARIABLE = "SMOLCHAT_API_KEY"
+FLUSH_S = 5
+"""Seconds that finished answers get to reach their readers when the server stops."""
+
+CONNECTIONS: dict[str, Any] = {
+    "interface": "asgi3",
+    "http": Connection,
+    "h11_max_incomplete_event_size": MAX_HEAD,
+    "timeout_keep_alive": 5,
+    # Nothing here speaks it, and its requests would pass the guard by.
+    "ws": "none",
+    "log_level": "error",
+    "access_log": False,
+    "server_header": False,
+    "proxy_headers": False,
+}
+"""uvicorn's settings."""
 
 log = logging.getLogger("smolchat_fast.serve")
 
@@ -41,8 +61,93 @@ def run(model: Path, options: ServeOptions) -> None:
             f"Set {KEY_VARIABLE}, or name a file with --api-key-file; --allow-open does without."
         )
     with listen(options.host, options.port) as listener:
+        Server(model, options, keys, listener, open_to_all=open_to_all).run_until_stopped()
+
+
+class Server(uvicorn.Server):
+    """A server that is alive while its model is loaded, and while it lets its last answers finish.
+
+    Args:
+        model: Folder with the model and its tokenizer.
+        options: Where to listen, what to take on, how answers are made.
+        keys: API keys; none: no key is asked for.
+        listener: Where clients connect.
+        open_to_all: Warn that anybody can ask.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        options: ServeOptions,
+        keys: Sequence[str],
+        listener: socket.socket,
+        *,
+        open_to_all: bool = False,
+    ) -> None:
+        self._model, self._options, self._keys, self._listener = model, options, keys, listener
+        self._open_to_all, self._stopping = open_to_all, False
+        self._bot: Chatbot | None = None
+        self._failure: BaseException | None = None
+        self._guards = {
+            "hosts": [*options.allowed_host, *({options.host} - {"0.0.0.0", "::"})],
+            "origins": options.cors_origin,
+        }
+        self._app: ASGIApp = Guard(_loading, keys, **self._guards)
+        super().__init__(
+            uvicorn.Config(self._answer, lifespan="off", timeout_graceful_shutdown=FLUSH_S, **CONNECTIONS)
+        )
+
+    def run_until_stopped(self) -> None:
+        """Load the model and answer.
+
+        Raises:
+            DataError: the folder is no model.
+        """
+        loader = threading.Thread(target=self._load, name="smolchat-loader")
+        loader.start()
+        self.run(sockets=[self._listener])
+        loader.join()
+        if self._bot:
+            self._bot.engine.close()
+        if self._failure:
+            raise self._failure
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal lets answers finish; a second one does not wait."""
+        if self._stopping:
+            self.force_exit = self.should_exit = True
+        else:
+            self._stopping = True
+            threading.Thread(target=self._drain, name="smolchat-drain", daemon=True).start()
+
+    def _drain(self) -> None:
+        if self._bot:
+            self._bot.engine.close(self._options.drain_s)
+        self.should_exit = True
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    def _load(self) -> None:
+        try:
+            bot, app, about = self._load_app()
+        except BaseException as error:
+            self._failure, self.should_exit = error, True
+            return
+        self._bot, self._app = bot, app
+        if self._stopping:
+            return
+        print(greeting(about, bot.name, self._listener, self._options, self._keys), flush=True)
+        _log_to_stderr()
+        if self._open_to_all:
+            log.warning("anybody who reaches %s can ask: there is no key", self._options.host)
+
+    def _load_app(self) -> tuple[Chatbot, ASGIApp, str]:
+        options = self._options
         transformers_logging.disable_progress_bar()
-        loaded = load(model, threads=options.threads, precision=options.precision, device=options.device)
+        loaded = load(
+            self._model, threads=options.threads, precision=options.precision, device=options.device
+        )
         limits = Limits(
             max_running=options.max_running,
             cache_mb=options.cache_mb,
@@ -61,31 +166,20 @@ def run(model: Path, options: ServeOptions) -> None:
             precision=loaded.precision,
             fingerprint=loaded.fingerprint,
         )
-        print(
-            greeting(f"{loaded}, {peak_mb():,.0f} MiB in all", bot.name, listener, options, keys), flush=True
+        app = build_app(bot, self._keys, metrics=metrics, strict=options.strict, **self._guards)
+        return bot, app, f"{loaded}, {peak_mb():,.0f} MiB in all"
+
+
+async def _loading(scope: Scope, receive: Receive, send: Send) -> None:
+    """What is answered before there is a model."""
+    if scope["path"] == "/healthz":
+        response = JSONResponse({"status": "ok"})
+    else:
+        message = "the model is being loaded"
+        response = Problem(503, message, "model_loading", headers={"Retry-After": "2"}).response(
+            scope["path"]
         )
-        _log_to_stderr()
-        if open_to_all:
-            log.warning("anybody who reaches %s can ask: there is no key", options.host)
-        app = build_app(
-            bot,
-            keys,
-            metrics=metrics,
-            hosts=[*options.allowed_host, *({options.host} - {"0.0.0.0", "::"})],
-            origins=options.cors_origin,
-            strict=options.strict,
-        )
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=5,
-            timeout_graceful_shutdown=options.drain_s,
-        )
-        with _stopping_is_success():
-            uvicorn.Server(config).run(sockets=[listener])
+    await response(scope, receive, send)
 
 
 def read_keys(options: ServeOptions) -> list[str]:
@@ -130,7 +224,9 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def greeting(model: str, name: str, listener: socket.socket, options: ServeOptions, keys: list[str]) -> str:
+def greeting(
+    model: str, name: str, listener: socket.socket, options: ServeOptions, keys: Sequence[str]
+) -> str:
     """Three lines: the model, what to paste into an OpenAI client, a curl that works."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(options.host, options.host)
     root = f"http://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
@@ -159,17 +255,3 @@ def _log_to_stderr() -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
-
-
-@contextmanager
-def _stopping_is_success() -> Iterator[None]:
-    """Being asked to stop is how a server ends: uvicorn raises the signal again after a clean end."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: None)
-    try:
-        with suppress(KeyboardInterrupt):
-            yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,16 +1,17 @@
-"""From messages to a prompt, and a conversation that keeps them."""
+"""From messages to a prompt, and the model that answers it."""
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from smolchat_fast.serve.answer import Answer
-from smolchat_fast.serve.engine import Engine
 from smolchat_fast.serve.options import DecodeOptions, Decoding
+
+if TYPE_CHECKING:
+    from smolchat_fast.serve.engine import Engine
 
 Role = Literal["system", "user", "assistant"]
 
@@ -147,27 +148,3 @@ class Chatbot:
     def ask(self, prompt: Prompt, decoding: Decoding | None = None, client: str = "") -> Answer:
         """Queue a prompt; see `Engine.submit`."""
         return self.engine.submit(prompt.ids, decoding or self.decoding, client)
-
-
-class Session:
-    """One conversation with a chatbot; remembers no more than the model is shown."""
-
-    def __init__(self, bot: Chatbot) -> None:
-        self._bot = bot
-        self._messages: deque[Message] = deque(maxlen=2 * bot.options.history_turns)
-
-    def ask(self, question: str) -> Answer:
-        """Queue a question; `remember` its answer when it is read.
-
-        Raises:
-            PromptTooLongError: the question is too long.
-        """
-        return self._bot.ask(self._bot.prompt([*self._messages, Message("user", question)]))
-
-    def remember(self, question: str, answer: str) -> None:
-        """Add a turn to what later questions are shown with."""
-        self._messages += [Message("user", question), Message("assistant", answer)]
-
-    def clear(self) -> None:
-        """Forget all turns."""
-        self._messages.clear()

@@ -1,0 +1,458 @@
+
+const WORDS = {
+  zh: {
+    fresh: "新对话", history: "历史", settings: "设置", close: "关闭", hello: "问点什么吧。", talk: "对话",
+    key: "API 密钥", locked: "请输入 API 密钥。", wrongKey: "密钥不对，请再试。", remember: "在此浏览器中记住", unlock: "确定",
+    question: "输入问题", send: "发送", stop: "停止", copy: "复制", copied: "已复制", again: "重新生成", retry: "重试",
+    edit: "编辑", save: "保存并发送", cancel: "取消", editing: "修改问题",
+    queued: "排队中……", writing: "正在回答……", stopped: "已停止", cut: "已达长度上限", broke: "回答中断了。", gone: "连接不上服务器。", done: "回答完成。",
+    unseen: (n) => `模型看不到较早的 ${n} 条消息`,
+    rename: "重命名", newName: "新名称", remove: "删除", deleteAll: "全部删除", deleteAllSure: "确定全部删除？", export: "导出", import: "导入",
+    noChats: "还没有对话。", badFile: "这个文件不是导出的对话，没有导入。", largeFile: "这个文件超过 5 MB，没有导入。",
+    full: "浏览器的存储空间已满，新消息没有保存。请导出并删除一些对话。",
+    temperature: "温度", topP: "Top-p", length: "最大长度", seed: "随机种子", system: "系统提示", theme: "外观", language: "语言",
+    themeSystem: "跟随系统", themeLight: "浅色", themeDark: "深色", modelDefault: "模型默认", random: "随机", reset: "恢复默认",
+    errors: {
+      queue_full: "服务器正忙，请稍后再试。", queue_timeout: "等待太久，请稍后再试。", deadline_exceeded: "回答超过了时间限制。",
+      shutting_down: "服务器正在关闭。", model_loading: "模型正在加载，请稍后再试。", context_length_exceeded: "问题太长了，请缩短。",
+      internal_error: "服务器出错了。", request_too_large: "内容太大了。", invalid_value: "有一项设置不在允许范围内。", other: "请求没有成功。",
+    },
+  },
+  en: {
+    fresh: "New chat", history: "History", settings: "Settings", close: "Close", hello: "Ask something.", talk: "Conversation",
+    key: "API key", locked: "This server asks for a key.", wrongKey: "That key does not fit. Try again.", remember: "Remember in this browser", unlock: "Unlock",
+    question: "Your question", send: "Send", stop: "Stop", copy: "Copy", copied: "Copied", again: "Regenerate", retry: "Retry",
+    edit: "Edit", save: "Save and send", cancel: "Cancel", editing: "Edit the question",
+    queued: "Waiting for its turn…", writing: "Writing…", stopped: "Stopped", cut: "Length limit reached", broke: "The answer broke off.", gone: "The server cannot be reached.", done: "Answer complete.",
+    unseen: (n) => `The model does not see ${n} earlier messages`,
+    rename: "Rename", newName: "New name", remove: "Delete", deleteAll: "Delete all", deleteAllSure: "Really delete all?", export: "Export", import: "Import",
+    noChats: "No chats yet.", badFile: "That file holds no exported chats; nothing was imported.", largeFile: "That file is over 5 MB; nothing was imported.",
+    full: "The browser's storage is full: new messages are not kept. Export and delete some chats.",
+    temperature: "Temperature", topP: "Top-p", length: "Longest answer", seed: "Seed", system: "System text", theme: "Colours", language: "Language",
+    themeSystem: "As the system", themeLight: "Light", themeDark: "Dark", modelDefault: "the model's", random: "random", reset: "Reset",
+    errors: {
+      queue_full: "The server is busy. Try again soon.", queue_timeout: "It waited too long. Try again soon.", deadline_exceeded: "The answer ran over its time limit.",
+      shutting_down: "The server is being stopped.", model_loading: "The model is being loaded. Try again soon.", context_length_exceeded: "The question is too long. Shorten it.",
+      internal_error: "The server made a mistake.", request_too_large: "That is too large.", invalid_value: "A setting is out of its range.", other: "The request failed.",
+    },
+  },
+};
+const LATEST = 63; // messages that are sent at most; odd: they begin with a question
+const MAX_FILE = 5e6;
+const SETTINGS = ["temperature", "top_p", "max_tokens", "seed", "system"];
+
+const at = (id) => document.getElementById(id);
+const touch = matchMedia("(pointer: coarse)").matches;
+
+// What the browser keeps; without storage the page works and keeps nothing.
+const kept = {
+  get(name, otherwise) { try { return JSON.parse(localStorage.getItem(`smolchat.${name}`)) ?? otherwise; } catch { return otherwise; } },
+  set(name, value) { try { localStorage.setItem(`smolchat.${name}`, JSON.stringify(value)); return true; } catch { return false; } },
+};
+
+let language = kept.get("language", navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
+let words = WORDS[language] ?? WORDS.en;
+let chats = readChats(kept.get("chats", [])) ?? [];
+let chat = newChat(); // the one on show; it joins `chats` with its first question
+let running = null; // { controller, chat } of the answer being written
+let renaming = null;
+let full = false; // the browser's store takes no more
+
+// Conversations
+
+function newChat() { return { id: crypto.randomUUID?.() ?? String(Math.random()).slice(2), title: "", messages: [] }; }
+
+// Chats of a file or of the browser's store, without anything else they hold; null if it is none.
+function readChats(data) {
+  if (!Array.isArray(data)) return null;
+  const found = [];
+  for (const each of data) {
+    if (typeof each?.id !== "string" || typeof each.title !== "string" || !Array.isArray(each.messages)) return null;
+    const messages = [];
+    for (const { role, content, state, error, unseen } of each.messages.map((m) => m ?? {})) {
+      if (!["user", "assistant"].includes(role) || typeof content !== "string") return null;
+      messages.push({ role, content, ...(typeof state === "string" ? { state } : {}), ...(typeof error === "string" ? { error } : {}), ...(unseen > 0 ? { unseen: Number(unseen) } : {}) });
+    }
+    found.push({ id: each.id.slice(0, 64), title: each.title.slice(0, 200), messages });
+  }
+  return found;
+}
+
+function save() {
+  if (chat.messages.length && !chats.includes(chat)) chats.unshift(chat);
+  full = !kept.set("chats", chats);
+  at("history-note").textContent = full ? words.full : "";
+}
+
+function show(other) {
+  running?.controller.abort();
+  chat = other;
+  draw();
+  follow(true);
+}
+
+// The server
+
+function key() { return sessionStorage.getItem("key") ?? kept.get("key", null); }
+
+function call(path, init = {}) {
+  const headers = { "content-type": "application/json", ...(key() ? { authorization: `Bearer ${key()}` } : {}) };
+  return fetch(path, { ...init, headers });
+}
+
+async function greet() {
+  try {
+    const response = await call("v1/models");
+    if (response.status === 401) return lock();
+    if (!response.ok) return setTimeout(greet, 2000); // it is loading
+    const model = (await response.json()).data[0];
+    at("model").textContent = model.id;
+    at("max_tokens").max = model.max_output_tokens;
+    document.title = model.id;
+  } catch { /* the first question will tell */ }
+}
+
+function lock() {
+  at("ask").hidden = true;
+  at("unlock").hidden = false;
+  at("locked").textContent = key() ? words.wrongKey : words.locked;
+  sessionStorage.removeItem("key");
+  kept.set("key", null);
+  at("key").focus();
+}
+
+async function* events(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error("broke"); // a whole answer ends with [DONE]
+    rest += value;
+    const parts = rest.split("\n\n");
+    rest = parts.pop();
+    for (const part of parts) {
+      if (part === "data: [DONE]") return;
+      if (part.startsWith("data: ")) yield JSON.parse(part.slice(6));
+    }
+  }
+}
+
+function body(messages) {
+  const settings = kept.get("settings", {});
+  const found = { messages: messages.filter((m) => m.content).slice(-LATEST).map(({ role, content }) => ({ role, content })), stream: true };
+  for (const name of SETTINGS) {
+    if (name === "system") { if (settings.system?.trim()) found.messages.unshift({ role: "system", content: settings.system }); }
+    else if (Number.isFinite(settings[name])) found[name] = settings[name];
+  }
+  return JSON.stringify(found);
+}
+
+// Ask the chat's last question.
+async function answer() {
+  const mine = chat;
+  const message = { role: "assistant", content: "", state: "queued" };
+  const controller = new AbortController();
+  const asked = body(mine.messages);
+  mine.messages.push(message);
+  running = { controller, chat: mine };
+  save();
+  draw();
+  follow(true);
+  busy(true);
+  let wanted = 0; // the frame in which the text is drawn next
+  const paint = () => { wanted = 0; if (chat === mine) drawText(message); };
+  let locked = false;
+  try {
+    const response = await call("v1/chat/completions", { method: "POST", body: asked, signal: controller.signal });
+    if (response.status === 401) { locked = true; return; }
+    if (!response.ok) throw failure((await response.json()).error);
+    message.state = "writing";
+    const unseen = Number(response.headers.get("x-truncated-turns"));
+    if (unseen) message.unseen = unseen;
+    paint();
+    for await (const data of events(response)) {
+      if (data.error) throw failure(data.error);
+      const choice = data.choices[0];
+      if (choice?.delta.content) { message.content += choice.delta.content; wanted ||= requestAnimationFrame(paint); }
+      if (choice?.finish_reason === "length") message.cut = true;
+    }
+    message.state = message.cut ? "cut" : "";
+    at("said").textContent = words.done;
+  } catch (error) {
+    if (controller.signal.aborted) message.state = "stopped";
+    else {
+      message.state = "failed";
+      message.error = typeof error.code === "string" ? error.code : (error instanceof TypeError && message.content === "" ? "gone" : "broke");
+    }
+  } finally {
+    cancelAnimationFrame(wanted);
+    if (running?.controller === controller) { running = null; busy(false); }
+    if (locked) { mine.messages.pop(); lock(); }
+    delete message.cut;
+    save();
+    if (chat === mine) draw();
+  }
+}
+
+function failure({ code, message }) { return Object.assign(new Error(message), { code: code ?? "other" }); }
+
+// What is on show
+
+const drawn = new Map(); // message -> its nodes
+
+function draw() {
+  const following = atBottom();
+  drawn.clear();
+  const turns = chat.messages.map((message, i) => turn(message, i));
+  if (full) turns.push(el("p", { className: "bad", role: "alert", textContent: words.full }));
+  at("talk").replaceChildren(...(turns.length ? turns : [el("p", { className: "hello", textContent: words.hello })]));
+  for (const message of chat.messages) if (message.role === "assistant") drawText(message);
+  follow(following);
+}
+
+function turn(message, i) {
+  const said = el("div", { className: "said" });
+  const footer = el("footer");
+  const node = el("article", { className: `turn ${message.role}` }, said, footer);
+  drawn.set(message, { node, said, footer });
+  if (message.role === "user") {
+    said.textContent = message.content;
+    footer.append(button("copy", () => copy(message.content, footer.firstChild)), button("edit", () => edit(message, i)));
+  }
+  return node;
+}
+
+function drawText(message) {
+  const { node, said, footer } = drawn.get(message) ?? {};
+  if (!node) return;
+  const following = atBottom();
+  const under = message.state === "queued" || message.state === "writing";
+  node.classList.toggle("writing", under);
+  said.hidden = !under && !message.content;
+  said.replaceChildren(markdown(message.content, words.copy));
+  const parts = [];
+  if (message.state === "failed") parts.push(el("span", { className: "bad", role: "alert", textContent: told(message.error) }));
+  else if (message.state) parts.push(el("span", { textContent: words[message.state] ?? "" }));
+  if (message.unseen) parts.push(el("span", { textContent: words.unseen(message.unseen) }));
+  if (!under) {
+    if (message.content) parts.push(button("copy", (event) => copy(message.content, event.currentTarget)));
+    if (chat.messages.at(-1) === message) parts.push(button(message.state === "failed" ? "retry" : "again", again));
+  }
+  footer.replaceChildren(...parts);
+  follow(following);
+}
+
+function told(code) { return words[code] && ["gone", "broke"].includes(code) ? words[code] : words.errors[code] ?? words.errors.other; }
+
+function button(name, act) {
+  const node = el("button", { type: "button", className: "plain", textContent: words[name] });
+  node.dataset.act = name;
+  node.addEventListener("click", act);
+  return node;
+}
+
+function atBottom() { const talk = at("talk"); return talk.scrollHeight - talk.scrollTop - talk.clientHeight < 40; }
+function follow(wanted) { if (wanted) at("talk").scrollTop = at("talk").scrollHeight; }
+
+function busy(on) {
+  at("send").hidden = on;
+  at("stop").hidden = !on;
+  at("talk").setAttribute("aria-busy", String(on));
+  if (on) at("said").textContent = "";
+  if (!on && !touch && !document.querySelector("dialog[open], .editing")) at("question").focus();
+}
+
+function again() {
+  if (running) return;
+  if (chat.messages.at(-1)?.role === "assistant") chat.messages.pop();
+  answer();
+}
+
+function edit(message, i) {
+  const { said, footer } = drawn.get(message);
+  const box = el("textarea", { className: "editing", value: message.content, rows: Math.min(8, message.content.split("\n").length + 1) });
+  box.setAttribute("aria-label", words.editing);
+  const sent = () => {
+    if (!box.value.trim()) return;
+    running?.controller.abort();
+    running = null;
+    chat.messages.length = i; // what was said after it answered another question
+    ask(box.value.trim());
+  };
+  box.addEventListener("keydown", (event) => {
+    if (enters(event)) { event.preventDefault(); sent(); }
+    else if (event.key === "Escape" && !composing(event)) { event.stopPropagation(); draw(); at("question").focus(); }
+  });
+  said.replaceWith(box);
+  footer.replaceChildren(button("save", sent), button("cancel", () => { draw(); at("question").focus(); }));
+  box.focus();
+}
+
+async function copy(text, node) {
+  await navigator.clipboard.writeText(text);
+  node.textContent = words.copied;
+  setTimeout(() => { node.textContent = words.copy; }, 1500);
+}
+
+// Enter that ends the composing of a character sends nothing; Safari tells it by the code alone.
+function composing(event) { return event.isComposing || event.keyCode === 229; }
+function enters(event) { return event.key === "Enter" && !event.shiftKey && !touch && !composing(event); }
+
+function ask(question) {
+  if (!chat.title) chat.title = question.split("\n")[0].slice(0, 40);
+  chat.messages.push({ role: "user", content: question });
+  answer();
+}
+
+function grow() {
+  const box = at("question");
+  const following = atBottom();
+  box.style.height = "";
+  box.style.height = `${Math.max(44, box.scrollHeight + 2)}px`;
+  follow(following);
+}
+
+// Labels, settings, history
+
+function label() {
+  words = WORDS[language] ?? WORDS.en;
+  document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+  for (const node of document.querySelectorAll("[data-t]")) node.textContent = words[node.dataset.t];
+  for (const node of document.querySelectorAll("[data-p]")) node.placeholder = words[node.dataset.p];
+  for (const node of document.querySelectorAll("[data-l]")) {
+    if ("placeholder" in node && node.type !== "file") node.placeholder = words[node.dataset.l];
+    node.setAttribute("aria-label", words[node.dataset.l]);
+  }
+  at("language").value = language;
+  draw();
+  list();
+}
+
+function theme(value) {
+  if (value) document.documentElement.dataset.theme = value;
+  else delete document.documentElement.dataset.theme;
+  at("theme").value = value;
+}
+
+function fill() {
+  const settings = kept.get("settings", {});
+  for (const name of SETTINGS) at(name).value = settings[name] ?? "";
+}
+
+function list() {
+  const entries = chats.map((each) => {
+    if (renaming === each) {
+      const box = el("input", { value: each.title, maxLength: 200 });
+      box.setAttribute("aria-label", words.newName);
+      const finish = () => { if (renaming !== each) return; renaming = null; if (box.value.trim()) each.title = box.value.trim(); save(); list(); };
+      box.addEventListener("keydown", (event) => {
+        if (event.key === "Enter" && !composing(event)) { event.preventDefault(); finish(); }
+        else if (event.key === "Escape" && !composing(event)) { event.preventDefault(); renaming = null; list(); }
+      });
+      box.addEventListener("blur", finish);
+      return el("li", {}, box);
+    }
+    const open = el("button", { type: "button", className: "plain", textContent: each.title });
+    if (each === chat) open.setAttribute("aria-current", "true");
+    open.addEventListener("click", () => { at("history").close(); show(each); });
+    const rename = button("rename", () => { renaming = each; list(); at("chats").querySelector("input")?.select(); });
+    const remove = button("remove", () => { chats = chats.filter((other) => other !== each); if (each === chat) show(newChat()); save(); list(); });
+    for (const node of [rename, remove]) node.setAttribute("aria-label", `${node.textContent}: ${each.title}`);
+    return el("li", {}, open, rename, remove);
+  });
+  at("chats").replaceChildren(...(entries.length ? entries : [el("li", { textContent: words.noChats })]));
+  at("delete-all").textContent = words.deleteAll;
+  delete at("delete-all").dataset.sure;
+}
+
+at("export").addEventListener("click", () => {
+  const text = JSON.stringify({ format: "smolchat-chats", version: 1, chats: readChats(chats) }, null, 1);
+  const address = URL.createObjectURL(new Blob([text], { type: "application/json" }));
+  el("a", { href: address, download: `smolchat-${new Date().toISOString().slice(0, 10)}.json` }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
+});
+at("import").addEventListener("change", async (event) => {
+  const [file] = event.target.files;
+  if (!file) return;
+  let found = null;
+  if (file.size <= MAX_FILE) {
+    try { const data = JSON.parse(await file.text()); found = data.format === "smolchat-chats" ? readChats(data.chats) : null; } catch { /* told below */ }
+  }
+  event.target.value = "";
+  at("history-note").textContent = found ? "" : file.size > MAX_FILE ? words.largeFile : words.badFile;
+  if (!found) return;
+  const ids = new Set(found.map((each) => each.id));
+  chats = [...found, ...chats.filter((each) => !ids.has(each.id))];
+  if (ids.has(chat.id)) show(chats.find((each) => each.id === chat.id));
+  save();
+  list();
+});
+at("delete-all").addEventListener("click", (event) => {
+  if (!event.target.dataset.sure) { event.target.dataset.sure = "1"; event.target.textContent = words.deleteAllSure; return; }
+  chats = [];
+  show(newChat());
+  try { localStorage.removeItem("smolchat.chats"); } catch { /* nothing is kept then */ }
+  list();
+});
+for (const name of SETTINGS) {
+  at(name).addEventListener("change", () => {
+    const settings = kept.get("settings", {});
+    const box = at(name);
+    if (box.value === "" || !box.checkValidity()) { delete settings[name]; if (box.value !== "") box.reportValidity(); }
+    else settings[name] = name === "system" ? box.value : Number(box.value);
+    kept.set("settings", settings);
+  });
+}
+at("reset").addEventListener("click", () => { kept.set("settings", {}); fill(); });
+at("theme").addEventListener("change", (event) => { kept.set("theme", event.target.value); theme(event.target.value); });
+at("language").addEventListener("change", (event) => { language = event.target.value; kept.set("language", language); label(); });
+for (const name of ["history", "settings"]) {
+  at(`open-${name}`).addEventListener("click", () => { list(); at(name).showModal(); });
+  at(name).addEventListener("click", (event) => { if (event.target === at(name) || "close" in event.target.dataset) at(name).close(); });
+  at(name).addEventListener("close", () => { renaming = null; at("history-note").textContent = ""; });
+}
+
+// The conversation
+
+at("ask").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const question = at("question").value.trim();
+  if (!question || running) return;
+  at("question").value = "";
+  grow();
+  ask(question);
+});
+at("question").addEventListener("input", grow);
+at("question").addEventListener("keydown", (event) => {
+  if (!enters(event)) return;
+  event.preventDefault();
+  at("ask").requestSubmit();
+});
+at("talk").addEventListener("click", (event) => {
+  const { copy: code } = event.target.dataset;
+  if (code !== undefined) copy(code, event.target);
+});
+at("stop").addEventListener("click", () => running?.controller.abort());
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !composing(event) && !document.querySelector("dialog[open]")) running?.controller.abort();
+});
+at("fresh").addEventListener("click", () => { show(newChat()); at("question").focus(); });
+at("unlock").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const given = at("key").value.trim();
+  if (at("remember").checked) kept.set("key", given);
+  else sessionStorage.setItem("key", given);
+  at("key").value = "";
+  at("unlock").hidden = true;
+  at("ask").hidden = false;
+  at("question").focus();
+  greet();
+  if (chat.messages.at(-1)?.role === "user") answer(); // the question that the key was missing for
+});
+
+// A reload cuts an answer short.
+for (const each of chats) for (const message of each.messages) if (["queued", "writing"].includes(message.state)) message.state = "stopped";
+fill();
+theme(kept.get("theme", ""));
+label();
+greet();
