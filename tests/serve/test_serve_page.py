@@ -26,6 +26,10 @@ if CHROMIUM is None:
         "no Chromium here: install the system's package, `apt install chromium`", allow_module_level=True
     )
 
+PATIENCE_MS = 30_000
+"""A busy machine is no fault of the page."""
+playwright.expect.set_options(timeout=PATIENCE_MS)
+
 LONG = DecodeOptions(max_input_tokens=9000, max_new_tokens=9000)
 
 
@@ -48,7 +52,7 @@ def opened(browser: Any, build_bot: BuildBot) -> Iterator[Callable[..., Any]]:
             context = browser.new_context(**{"locale": "en-GB", "base_url": str(client.base_url), **how})
             stack.callback(context.close)
             page = context.new_page()
-            page.set_default_timeout(5000)
+            page.set_default_timeout(PATIENCE_MS)
             page.on("console", lambda said: said.type == "error" and faults.append(said.text))
             page.on("pageerror", lambda error: faults.append(str(error)))
             page.on("dialog", lambda dialog: faults.append("a dialog opened"))
