@@ -257,6 +257,16 @@ def agreement(reference: list[Answers], found: list[Answers]) -> str:
     )
 
 
+def _versions() -> str:
+    found = []
+    for name in ("torch", "transformers", "ctranslate2"):
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            found.append(f"no {name}")
+    return ", ".join(found)
+
+
 def main() -> None:
     """Print the table."""
     standard = Setting()
