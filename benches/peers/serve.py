@@ -240,11 +240,21 @@ def run(setting: Setting = Setting(), chosen: Sequence[str] = ()) -> Iterator[st
                 continue
             answers[name] = speed.answers
             yield f"| {name} | {' | '.join(f'{each:,.0f}' for each in speed.tokens_s)} | {speed.peak_mb:,.0f} |"
-    ours, theirs = answers.get("smolchat-fast float32"), answers.get("transformers float32")
-    if ours and theirs:
-        pairs = [pair for x, y in zip(ours, theirs, strict=True) for pair in zip(x, y, strict=True)]
-        same = sum(a == b for a, b in pairs)
-        yield f"\nfloat32 gives the tokens of generate in {same} of {len(pairs)} answers"
+    reference = answers.get("transformers float32") or answers.get("smolchat-fast float32")
+    for name in ("smolchat-fast float32", "smolchat-fast int8"):
+        if reference and name in answers and answers[name] is not reference:
+            yield f"\n{name}: {agreement(reference, answers[name])}"
+
+
+def agreement(reference: list[Answers], found: list[Answers]) -> str:
+    """How many answers are the reference's, and how far into an answer the first other token comes."""
+    pairs = [pair for x, y in zip(reference, found, strict=True) for pair in zip(x, y, strict=True)]
+    same = sum(a == b for a, b in pairs)
+    until = [next((i for i, (p, q) in enumerate(zip(a, b, strict=True)) if p != q), NEW) for a, b in pairs]
+    return (
+        f"the tokens of float32's `generate` in {same} of {len(pairs)} answers; "
+        f"{sum(until) / (NEW * len(pairs)):.1%} of all tokens come before the first other one"
+    )
 
 
 def _versions() -> str:

@@ -169,7 +169,7 @@ def serving(bot: Chatbot, keys: Sequence[str] = (), **options: Any) -> Iterator[
         try:
             # No proxy of the environment may come between.
             with httpx.Client(
-                base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False, timeout=20
+                base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", trust_env=False, timeout=60
             ) as client:
                 yield client
         finally:
@@ -177,7 +177,7 @@ def serving(bot: Chatbot, keys: Sequence[str] = (), **options: Any) -> Iterator[
             thread.join(10)
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
     """Wait for another thread."""
     end = time.monotonic() + seconds
     while not holds():

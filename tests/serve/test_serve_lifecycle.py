@@ -63,12 +63,12 @@ def running(
         thread = threading.Thread(target=run)
         thread.start()
         try:
-            with httpx.Client(base_url=address, trust_env=False, timeout=10) as client:
+            with httpx.Client(base_url=address, trust_env=False, timeout=60) as client:
                 yield one, client, thread, raised
         finally:
             one.handle_exit(signal.SIGTERM, None)
             one.handle_exit(signal.SIGTERM, None)
-            thread.join(10)
+            thread.join(30)
 
 
 def statuses(client: httpx.Client) -> list[int]:
@@ -95,7 +95,7 @@ def test_a_model_that_cannot_be_read_ends_the_server_with_its_error(loading: Loa
     with running() as (_, client, thread, raised):
         assert client.get("/healthz").status_code == 200
         loading.go.set()
-        thread.join(10)
+        thread.join(30)
         assert raised == [loading.error]
 
 
@@ -116,7 +116,7 @@ def test_answers_finish_while_new_requests_are_turned_away(
         assert '"content":"五"' in text
         assert '"finish_reason":"stop"' in text
         assert text.endswith("data: [DONE]\n\n")
-        thread.join(10)
+        thread.join(30)
         assert not thread.is_alive()
 
 
@@ -132,7 +132,7 @@ def test_answers_over_their_time_end_in_an_error_frame(loading: Loading, scripte
         assert '"code":"shutting_down"' in text
         assert text.endswith("data: [DONE]\n\n")
         assert '"finish_reason":"' not in text
-        thread.join(10)
+        thread.join(30)
         assert not thread.is_alive()
 
 
@@ -146,8 +146,8 @@ def test_a_second_signal_does_not_wait(loading: Loading, scripted: ScriptedDecod
             began = time.monotonic()
             for _ in range(2):
                 one.handle_exit(signal.SIGTERM, None)
-            thread.join(10)
-        assert time.monotonic() - began < 3
+            thread.join(30)
+        assert time.monotonic() - began < 10
         assert not thread.is_alive()
 
 
@@ -156,5 +156,5 @@ def test_a_signal_while_loading_ends_the_server(loading: Loading) -> None:
         assert client.get("/healthz").status_code == 200
         one.handle_exit(signal.SIGTERM, None)
         loading.go.set()
-        thread.join(10)
+        thread.join(30)
         assert not thread.is_alive()

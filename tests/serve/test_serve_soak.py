@@ -46,9 +46,17 @@ def test_a_crowd_of_streams_is_served(scripted: ScriptedDecoder) -> None:
     bot = Chatbot("parrot", engine, CharacterTokens(), DecodeOptions(), Decoding())
 
     async def crowd(base: httpx.URL) -> list[str]:
-        limits = httpx.Limits(max_connections=200)
+        # Sooner than the server lets go of an idle connection, or one would be closed as it is used.
+        limits = httpx.Limits(max_connections=200, keepalive_expiry=1)
         async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=300, limits=limits) as client:
-            return await asyncio.gather(*(ask(client, number) for number in range(STREAMS)))
+            # A pool with a thousand waiting requests takes seconds to send one: the server would give up.
+            room = asyncio.Semaphore(150)
+
+            async def in_turn(number: int) -> str:
+                async with room:
+                    return await ask(client, number)
+
+            return await asyncio.gather(*map(in_turn, range(STREAMS)))
 
     with serving(bot) as client:
         kinds = asyncio.run(crowd(client.base_url))
