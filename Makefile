@@ -14,7 +14,7 @@ MINUTES ?= 10
 SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
-RUST := Cargo.toml Cargo.lock $(shell find rust -name '*.rs' -o -name Cargo.toml)
+RUST := Cargo.toml Cargo.lock $(shell find rust/core rust/py -name '*.rs' -o -name Cargo.toml)
 CORE := python/smolchat_fast/_core.abi3.so
 
 # pip reads this in every step, also those that maturin starts.

@@ -127,7 +127,7 @@ class _Run:
 
     def make_data(self) -> None:
         """Raw files of each set to rows for training and validation."""
-        if not any(part.startswith("valid=") for part in self.recipe.split.parts):
+        if "valid" not in self.recipe.split.names():
             raise ValueError(
                 "option split.parts: training is measured on a part valid; add one, as valid=0.01"
             )

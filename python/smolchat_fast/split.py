@@ -35,6 +35,14 @@ class SplitOptions:
     seed: int = 1
     """Another seed gives another split."""
 
+    def names(self) -> list[str]:
+        """The names of the parts, in order.
+
+        Raises:
+            ValueError: a part is not `NAME=SIZE`, or two have one name.
+        """
+        return _core.split_names(json.dumps(asdict(self)))
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
@@ -93,12 +101,11 @@ def split(
     ['一加一等于几？', '一加一等于几']
     """
     table = as_takeable(as_table(data))
-    text = json.dumps(asdict(options))
-    sides = _core.split_table(table, text, threads=threads, progress=progress)
+    sides = _core.split_table(table, json.dumps(asdict(options)), threads=threads, progress=progress)
     train, *parts = (
         table.filter(pc.equal(sides, pa.scalar(side, pa.uint32()))) for side in range(len(options.parts) + 1)
     )
-    return Split(train=train, parts=dict(zip(_core.split_names(text), parts, strict=True)))
+    return Split(train=train, parts=dict(zip(options.names(), parts, strict=True)))
 
 
 def split_files(
@@ -131,7 +138,7 @@ def split_files(
         ValueError: a part cannot be read, has the name of `out`, or asks for more rows than there are.
         StageError: `out` exists and was made otherwise.
     """
-    names = _core.split_names(json.dumps(asdict(options)))
+    names = options.names()
     files = [out.with_name(f"{name}.parquet") for name in names]
     if out in files:
         raise ValueError(

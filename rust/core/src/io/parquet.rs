@@ -33,8 +33,9 @@ const QUEUE: usize = 4;
 /// their own beside it. What goes wrong there is told by the next call.
 pub struct ParquetOutput {
     path: PathBuf,
-    /// Batches not handed over yet, small ones together, and their rows.
-    pending: (Vec<RecordBatch>, usize),
+    /// Batches not handed over yet: small ones go together.
+    pending: Vec<RecordBatch>,
+    pending_rows: usize,
     /// Gone once the last batch is handed over.
     batches: Option<Sender<Vec<RecordBatch>>>,
     writer: Option<JoinHandle<Result<ArrowWriter<Output>, ParquetError>>>,
@@ -63,7 +64,8 @@ impl ParquetOutput {
         let writer = Builder::new().name("smolchat-write".into()).spawn(write).map_err(Error::io(path))?;
         Ok(Self {
             path: path.to_owned(),
-            pending: (Vec::new(), 0),
+            pending: Vec::new(),
+            pending_rows: 0,
             batches: Some(batches),
             writer: Some(writer),
             notes: Vec::new(),
@@ -77,9 +79,9 @@ impl ParquetOutput {
     /// [`Error::Io`], for example a full disk.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.rows += batch.num_rows() as u64;
-        self.pending.0.push(batch.clone());
-        self.pending.1 += batch.num_rows();
-        if self.pending.1 < BATCH_ROWS || self.hand_over() {
+        self.pending.push(batch.clone());
+        self.pending_rows += batch.num_rows();
+        if self.pending_rows < BATCH_ROWS || self.hand_over() {
             return Ok(());
         }
         // The writer is gone: it says why.
@@ -88,7 +90,8 @@ impl ParquetOutput {
 
     /// False if nobody takes the batches.
     fn hand_over(&mut self) -> bool {
-        let (batches, _) = std::mem::take(&mut self.pending);
+        let batches = std::mem::take(&mut self.pending);
+        self.pending_rows = 0;
         self.batches.as_ref().is_some_and(|writer| writer.send(batches).is_ok())
     }
 

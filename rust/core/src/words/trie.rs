@@ -32,20 +32,20 @@ const EMPTY: Node = Node { base: 0, parent: FREE, score: NO_WORD };
 
 /// Where a walk is.
 #[derive(Clone, Copy)]
-struct Step {
+struct Walk {
     score: f64,
     base: u32,
     place: u32,
 }
 
-const START: Step = Step { score: NO_WORD, base: 0, place: ROOT };
-const END: Step = Step { place: NOWHERE, ..START };
+const START: Walk = Walk { score: NO_WORD, base: 0, place: ROOT };
+const END: Walk = Walk { place: NOWHERE, ..START };
 
 /// Steps that were taken ahead, by character.
 #[derive(Default)]
 pub struct Ahead {
-    second: Vec<Step>,
-    third: Vec<Step>,
+    second: Vec<Walk>,
+    third: Vec<Walk>,
 }
 
 /// The code of a character that no word holds.
@@ -125,7 +125,7 @@ impl Trie {
     /// Calls `found` for each word on the way from `step` along `codes`, of which the first leads to
     /// words of `length` characters.
     #[inline]
-    fn walk(&self, mut step: Step, codes: &[u16], length: usize, mut found: impl FnMut(usize, u32, f64)) {
+    fn walk(&self, mut step: Walk, codes: &[u16], length: usize, mut found: impl FnMut(usize, u32, f64)) {
         for (&code, length) in codes.iter().zip(length..) {
             step = self.step(step, code);
             if step.place == NOWHERE {
@@ -139,12 +139,12 @@ impl Trie {
 
     /// Without a branch, so that the next step need not wait until this one is known.
     #[inline]
-    fn step(&self, from: Step, code: u16) -> Step {
+    fn step(&self, from: Walk, code: u16) -> Walk {
         let place = from.base + u32::from(code);
         // The array ends with as many free nodes as there are codes, so every step is inside.
         let node = self.nodes[place as usize];
         let outside = u32::from(node.parent == from.place).wrapping_sub(1);
-        Step { score: node.score, base: node.base & !outside, place: place | outside }
+        Walk { score: node.score, base: node.base & !outside, place: place | outside }
     }
 
     /// The place of the word that is exactly `codes`.

@@ -10,7 +10,7 @@ pub fn punctuation(text: &str, spans: &Spans) -> Option<String> {
     let mut edits: Vec<(Range<usize>, &'static str)> = Vec::new();
     let dots_end_sentences = !text.contains(['。', '！', '？']);
     for (start, line) in lines(text) {
-        if !line.bytes().any(|b| IS_ASCII_MARK[usize::from(b)]) || !is_chinese(line) {
+        if !line.bytes().any(|b| is_mark(b) || is_paired(b)) || !is_chinese(line) {
             continue;
         }
         let line = Line { text: line, start, spans, dots_end_sentences, is_formula: line.contains('=') };
@@ -26,17 +26,15 @@ pub fn punctuation(text: &str, spans: &Spans) -> Option<String> {
     edit.finish()
 }
 
-/// What this rule makes Chinese.
-const IS_ASCII_MARK: [bool; 256] = {
-    let mut table = [false; 256];
-    let marks = b",.!?:;()\"";
-    let mut i = 0;
-    while i < marks.len() {
-        table[marks[i] as usize] = true;
-        i += 1;
-    }
-    table
-};
+/// The marks that this rule makes Chinese, each for itself.
+fn is_mark(byte: u8) -> bool {
+    matches!(byte, b',' | b'.' | b'!' | b'?' | b':' | b';')
+}
+
+/// Those that it makes Chinese in pairs.
+fn is_paired(byte: u8) -> bool {
+    matches!(byte, b'(' | b')' | b'"')
+}
 
 /// At least as many Chinese characters as Latin words.
 fn is_chinese(line: &str) -> bool {
@@ -80,8 +78,7 @@ impl Line<'_> {
         let mut at = 0;
         while at < bytes.len() {
             let mark = bytes[at];
-            let is_mark = IS_ASCII_MARK[usize::from(mark)] && !b"()\"".contains(&mark);
-            if !is_mark || self.is_protected(at) {
+            if !is_mark(mark) || self.is_protected(at) {
                 at += 1;
                 continue;
             }
