@@ -48,3 +48,16 @@ def test_a_run_needs_rows_for_validation(tmp_path: Path) -> None:
     recipe = read_recipe(written(tmp_path, "[split]\nparts = ['test=0.1']\n"))
     with pytest.raises(ValueError, match=r"option split\.parts: .* add one, as valid=0\.01"):
         pipeline.run_recipe(recipe, tmp_path / "run")
+
+
+def test_a_run_that_stops_early_does_not_tell_of_a_model(tmp_path: Path) -> None:
+    pipeline = pytest.importorskip("smolchat_fast.pipeline", exc_type=ImportError)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        "".join(f'{{"prompt": "第{i}个问题？", "response": "第{i}个回答。"}}\n' for i in range(60))
+    )
+    recipe = read_recipe(
+        written(tmp_path, f"[data]\npretrain = ['{rows}']\n[split]\nparts = ['valid=0.2']\n")
+    )
+    report = pipeline.run_recipe(recipe, tmp_path / "run", until="data")
+    assert str(report) == f"made {tmp_path / 'run'}"

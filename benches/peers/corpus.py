@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,6 +25,28 @@ def texts(rows: int, seed: int = 1) -> tuple[list[str], str]:
     found = [text for text in found if len(text) >= MIN_CHARS]
     random.Random(seed).shuffle(found)
     return found[:rows], "questions and answers of SMOLCHAT_DATA/sft"
+
+
+def whole_texts(mb: float, seed: int = 1) -> tuple[list[str], str]:
+    """Different texts of any length, of so many megabytes if there are as many, and where they come from."""
+    files = sorted(path for folder in ("sft", "text") for path in (DATA / folder).glob("*.parquet"))
+    if not files:
+        return made_up(int(mb * 1e6 / 400), seed), "made-up text"
+    found: dict[str, None] = {}
+    for path in files:
+        rows = pq.read_table(path)
+        columns = [
+            column.to_pylist()
+            for name, column in zip(rows.column_names, rows.columns, strict=True)
+            if name != "source"
+        ]
+        found.update(dict.fromkeys("\n".join(parts) for parts in zip(*columns, strict=True)))
+    everything = list(found)
+    random.Random(seed).shuffle(everything)
+    sizes = accumulate(len(text.encode()) for text in everything)
+    return [text for text, size in zip(everything, sizes, strict=True) if size <= mb * 1e6], (
+        "texts of SMOLCHAT_DATA/sft and text"
+    )
 
 
 def made_up(rows: int, seed: int) -> list[str]:

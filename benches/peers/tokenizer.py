@@ -147,7 +147,7 @@ def all_of_sft() -> str:
 
 def run(mb: float, *, trainers: bool = True) -> str:
     """Measure all on this many megabytes and return the report."""
-    rows, origin = corpus.texts(int(mb * 1e6 / 300))
+    rows, origin = corpus.whole_texts(mb)
     held = rows[::HELD_EVERY]
     train = [row for i, row in enumerate(rows) if i % HELD_EVERY]
     size = sum(len(row.encode()) for row in train) / 1e6

@@ -67,6 +67,8 @@ class RunReport:
         return self.out / "model"
 
     def __str__(self) -> str:
+        if not self.model.is_dir():  # a run that ends before, as `--until` asks
+            return f"made {self.out}"
         return f"made {self.model}\ntalk to it:  smolchat-fast chat {self.model}"
 
 

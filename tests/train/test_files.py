@@ -144,6 +144,30 @@ def test_an_unknown_tracker_is_refused_by_name(rows, tokenizer, tmp_path):
         pretrain(rows, tokenizer, tmp_path / "model", replace(OPTIONS, trackers=("paper",)))
 
 
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read as Linux tells it")
+def test_memory_does_not_grow_with_the_shapes_of_the_batches():
+    """Each of these products has a shape of its own; oneDNN would keep all of them, 200 MB and more."""
+    script = """if True:
+        from pathlib import Path
+        import torch
+        from smolchat_fast.train.options import TrainOptions
+        from smolchat_fast.train.plan import torch_settings
+
+        def resident_mb():
+            return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+        with torch_settings(TrainOptions(matmul_precision="medium"), threads=1):
+            weight = torch.zeros(256, 768)
+            for rows in range(1000, 1200):
+                product = torch.zeros(rows, 256) @ weight
+                torch.zeros(rows, 256).T @ (product @ weight.T)
+                if rows == 1060:
+                    before = resident_mb()
+        print(resident_mb() - before)"""
+    grown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert float(grown.stdout) < 100
+
+
 def forked(kind: str, *arguments: object) -> None:
     script = Path(__file__).with_name("forked.py")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
