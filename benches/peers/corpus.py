@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,6 +25,28 @@ def texts(rows: int, seed: int = 1) -> tuple[list[str], str]:
     found = [text for text in found if len(text) >= MIN_CHARS]
     random.Random(seed).shuffle(found)
     return found[:rows], "questions and answers of SMOLCHAT_DATA/sft"
+
+
+def pairs(rows: int, seed: int = 1) -> tuple[list[tuple[str, str]], str]:
+    """Different questions with their answers, and where they come from; elsewhere those of the demo."""
+    files = sorted((DATA / "sft").glob("*.parquet"))
+    origin = "questions and answers of SMOLCHAT_DATA/sft"
+    with tempfile.TemporaryDirectory() as folder:
+        if not files:
+            files, origin = [_demo_rows(Path(folder))], "the demo's rows"
+        tables = [pq.read_table(path, columns=["prompt", "response"]).to_pydict() for path in files]
+    read = (pair for table in tables for pair in zip(table["prompt"], table["response"], strict=True))
+    found = [pair for pair in dict.fromkeys(read) if all(pair)]
+    random.Random(seed).shuffle(found)
+    return found[:rows], origin
+
+
+def _demo_rows(folder: Path) -> Path:
+    from smolchat_fast.pipeline import run_recipe
+    from smolchat_fast.recipe import read_recipe
+
+    run_recipe(read_recipe(Path("demo")), folder / "demo", until="data")
+    return (folder / "demo/data/pretrain/train.parquet").rename(folder / "rows.parquet")
 
 
 def made_up(rows: int, seed: int) -> list[str]:
