@@ -49,7 +49,7 @@ def run(rows: int) -> str:
         return _report(task)
 
 
-def _train(task: Task, setup: Own | Peer, rows: Path, validations: int) -> Measured:
+def _train(task: Task, setup: Own | Peer, epochs: int, validations: int) -> Measured:
     trainer: Any = own if isinstance(setup, Own) else peer
-    work = partial(trainer.train, setup=setup, rows=rows, validations=validations)
+    work = partial(trainer.train, setup=setup, epochs=epochs, validations=validations)
     return measure(trainer.imported, work, task, most=1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .own import Own
-from .task import SEED, Task, stream_options
+from .task import MODEL, SEED, Task, stream_options
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ def shapes_of(task: Task, setup: Own) -> Bare:
     """The batches of a trial."""
     from smolchat_fast.stream import Stream
 
-    stream = Stream([task.part], task.folder, stream_options(setup.batch_tokens), epochs=1)
+    stream = Stream([task.rows], task.folder, stream_options(setup.batch_tokens), epochs=1)
     return Bare(task, setup, [(*batch.input_ids.shape, batch.labels.shape[1]) for batch in stream])
 
 
@@ -42,7 +42,7 @@ def train(bare: Bare) -> int:
     from smolchat_fast.train.options import TrainOptions
 
     torch.set_float32_matmul_precision("medium")
-    model = build_model(bare.task.model, bare.task.folder, SEED)
+    model = build_model(MODEL, bare.task.folder, SEED)
     optimizer = build_optimizer(model, TrainOptions(optimizer=bare.setup.optimizer, lr=1e-3))
     for rows, source, target in bare.shapes:
         ids: Any = torch.randint(2, 1_000, (rows, source))

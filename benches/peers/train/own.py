@@ -10,7 +10,7 @@ from unittest import mock
 
 from smolchat_fast.train.options import OptimizerName, TrainOptions
 
-from .task import SEED, Task, stream_options
+from .task import MODEL, SEED, Task, stream_options
 from .watch import Curve, Watch
 
 
@@ -33,8 +33,9 @@ def imported(task: Task) -> Task:
     return task
 
 
-def train(task: Task, setup: Own, rows: Path, validations: int) -> Curve:
-    """Train once through some rows, as `pretrain` does it."""
+def train(task: Task, setup: Own, epochs: int, validations: int) -> Curve:
+    """Train as `pretrain` does it."""
+    from smolchat_fast.stream import Stream
     from smolchat_fast.train import loop, plan, pretrain_files
     from smolchat_fast.train.validation import validate
 
@@ -70,9 +71,10 @@ def train(task: Task, setup: Own, rows: Path, validations: int) -> Curve:
                 super()._save()
 
     forward = watch.timed("forward", loop.target_loss_sum)
-    steps = _steps(rows, task, setup.batch_tokens)
+    stream = stream_options(setup.batch_tokens)
+    steps = sum(1 for _ in Stream([task.rows], task.folder, stream, epochs=epochs))
     options = TrainOptions(
-        epochs=1,
+        epochs=epochs,
         optimizer=setup.optimizer,
         lr=setup.lr,
         schedule=setup.schedule,
@@ -83,7 +85,7 @@ def train(task: Task, setup: Own, rows: Path, validations: int) -> Curve:
         save_every=0,
         save_minutes=0,
         seed=SEED,
-        stream=stream_options(setup.batch_tokens),
+        stream=stream,
     )
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -91,13 +93,12 @@ def train(task: Task, setup: Own, rows: Path, validations: int) -> Curve:
         mock.patch.object(loop, "target_loss_sum", forward),
     ):
         pretrain_files(
-            [rows], Path(folder) / "model", options, valid=task.valid, tokenizer=task.folder, model=task.model
+            [task.rows],
+            Path(folder) / "model",
+            options,
+            valid=task.valid,
+            tokenizer=task.folder,
+            model=MODEL,
         )
     return watch.curve(runs[0].state.step, watch.points[-1][0])
 
-
-def _steps(rows: Path, task: Task, batch_tokens: int) -> int:
-    """Steps of one pass."""
-    from smolchat_fast.stream import Stream
-
-    return sum(1 for _ in Stream([rows], task.folder, stream_options(batch_tokens), epochs=1))

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from .task import MAX_TOKENS, SEED, Task, stream_options
+from .task import MAX_TOKENS, MODEL, SEED, Task, stream_options
 from .watch import Curve, Watch
 
 IGNORED = -100
@@ -40,20 +39,20 @@ def imported(task: Task) -> Task:
     return task
 
 
-def encode_rows(task: Task, path: Path) -> list[dict[str, list[int]]]:
+def encode_rows(task: Task) -> list[dict[str, list[int]]]:
     """All rows as ids, `[EOS]` last."""
     from transformers import AutoTokenizer
 
     from smolchat_fast.encode import encode
 
     tokenizer = AutoTokenizer.from_pretrained(task.folder)
-    table = pq.read_table(path, columns=["prompt", "response"]).to_pydict()
+    table = pq.read_table(task.rows, columns=["prompt", "response"]).to_pydict()
     sources, targets = (encode(tokenizer, texts, MAX_TOKENS) for texts in table.values())
     return [{"input_ids": s, "labels": t} for s, t in zip(sources, targets, strict=True)]
 
 
-def train(task: Task, setup: Peer, rows: Path, validations: int) -> Curve:
-    """Train once through some rows."""
+def train(task: Task, setup: Peer, epochs: int, validations: int) -> Curve:
+    """Train by `Seq2SeqTrainer`."""
     import torch
     from accelerate import Accelerator
     from transformers import (
@@ -71,8 +70,8 @@ def train(task: Task, setup: Peer, rows: Path, validations: int) -> Curve:
 
     torch.set_float32_matmul_precision("medium")
     torch.set_flush_denormal(True)
-    watch, encoded = Watch(), encode_rows(task, rows)
-    model = build_model(task.model, task.folder, SEED)
+    watch, encoded = Watch(), encode_rows(task)
+    model = build_model(MODEL, task.folder, SEED)
     pad = DataCollatorForSeq2Seq(AutoTokenizer.from_pretrained(task.folder), model=model)
     valid = Valid(lambda: Stream([task.valid], task.folder, stream_options(8_192), epochs=1))
     accelerator = Accelerator(cpu=True)
@@ -92,7 +91,7 @@ def train(task: Task, setup: Peer, rows: Path, validations: int) -> Curve:
         )
         return batch
 
-    steps = -(-len(encoded) // (setup.batch_rows * setup.accumulate))
+    steps = epochs * -(-len(encoded) // (setup.batch_rows * setup.accumulate))
     every = max(1, steps // validations)
 
     class Watcher(TrainerCallback):
@@ -108,7 +107,7 @@ def train(task: Task, setup: Peer, rows: Path, validations: int) -> Curve:
     with tempfile.TemporaryDirectory() as folder:
         arguments = Seq2SeqTrainingArguments(
             output_dir=folder,
-            num_train_epochs=1,
+            num_train_epochs=epochs,
             per_device_train_batch_size=setup.batch_rows,
             gradient_accumulation_steps=setup.accumulate,
             learning_rate=setup.lr,

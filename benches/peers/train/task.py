@@ -15,32 +15,23 @@ from .. import corpus
 
 MAX_TOKENS = 256
 """Tokens of a source and of a target at most, as in the earlier project."""
-VOCABULARY = 4_096
-VALID_ROWS = 200
+VOCABULARY = 2_400
+VALID_ROWS = 500
 SEED = 1
+MODEL = ModelOptions(preset="demo")
 
 
 @dataclass(frozen=True)
 class Task:
-    """Files and shape of one comparison."""
+    """A folder with the files of one comparison and the tokenizer."""
 
     folder: Path
-    """Holds the files and the tokenizer."""
     origin: str
-    rows: int
-    part_rows: int
-    """Rows of a trial, and of our own run."""
-    model: ModelOptions = ModelOptions(preset="demo")
 
     @property
-    def whole(self) -> Path:
-        """What the baselines are trained on in the end."""
-        return self.folder / "whole.parquet"
-
-    @property
-    def part(self) -> Path:
-        """The first rows of it."""
-        return self.folder / "part.parquet"
+    def rows(self) -> Path:
+        """What is trained on."""
+        return self.folder / "rows.parquet"
 
     @property
     def valid(self) -> Path:
@@ -48,23 +39,15 @@ class Task:
         return self.folder / "valid.parquet"
 
 
-def make_task(folder: Path, rows: int, part: float) -> Task:
-    """Write the files of a task.
-
-    Args:
-        folder: Where they go.
-        rows: Rows to train on at most.
-        part: Share of them that a trial has.
-    """
+def make_task(folder: Path, pairs: list[tuple[str, str]], origin: str) -> Task:
+    """Write the files of a task; the first rows become its validation rows."""
     from smolchat_fast.tokenizer import TokenizerOptions, build_tokenizer, save
 
-    pairs, origin = corpus.pairs(rows + VALID_ROWS, SEED)
-    valid, train = pairs[:VALID_ROWS], pairs[VALID_ROWS:]
-    task = Task(folder, origin, len(train), round(part * len(train)))
-    for path, chosen in ((task.whole, train), (task.part, train[: task.part_rows]), (task.valid, valid)):
+    task = Task(folder, origin)
+    for path, chosen in ((task.valid, pairs[:VALID_ROWS]), (task.rows, pairs[VALID_ROWS:])):
         prompts, responses = zip(*chosen, strict=True)
         pq.write_table(pa.table({"prompt": prompts, "response": responses}), path)
-    texts = [text for pair in train[:20_000] for text in pair]
+    texts = [text for pair in pairs[VALID_ROWS:] for text in pair]
     save(build_tokenizer(texts, TokenizerOptions(vocab_size=VOCABULARY)), folder)
     return task
 
