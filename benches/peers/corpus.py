@@ -30,23 +30,28 @@ def texts(rows: int, seed: int = 1) -> tuple[list[str], str]:
 def pairs(rows: int, seed: int = 1) -> tuple[list[tuple[str, str]], str]:
     """Different questions with their answers, and where they come from; elsewhere those of the demo."""
     files = sorted((DATA / "sft").glob("*.parquet"))
-    origin = "questions and answers of SMOLCHAT_DATA/sft"
-    with tempfile.TemporaryDirectory() as folder:
-        if not files:
-            files, origin = [_demo_rows(Path(folder))], "the demo's rows"
-        tables = [pq.read_table(path, columns=["prompt", "response"]).to_pydict() for path in files]
-    read = (pair for table in tables for pair in zip(table["prompt"], table["response"], strict=True))
-    found = [pair for pair in dict.fromkeys(read) if all(pair)]
-    random.Random(seed).shuffle(found)
-    return found[:rows], origin
+    if not files:
+        found, origin = demo_pairs(seed)
+        return found[:rows], origin
+    return _shuffled_pairs(files, seed)[:rows], "questions and answers of SMOLCHAT_DATA/sft"
 
 
-def _demo_rows(folder: Path) -> Path:
+def demo_pairs(seed: int = 1) -> tuple[list[tuple[str, str]], str]:
+    """The rows that the demo is pre-trained on."""
     from smolchat_fast.pipeline import run_recipe
     from smolchat_fast.recipe import read_recipe
 
-    run_recipe(read_recipe(Path("demo")), folder / "demo", until="data")
-    return (folder / "demo/data/pretrain/train.parquet").rename(folder / "rows.parquet")
+    with tempfile.TemporaryDirectory() as folder:
+        run_recipe(read_recipe(Path("demo")), Path(folder), until="data")
+        return _shuffled_pairs([Path(folder) / "data/pretrain/train.parquet"], seed), "rows of the demo"
+
+
+def _shuffled_pairs(files: list[Path], seed: int) -> list[tuple[str, str]]:
+    tables = [pq.read_table(path, columns=["prompt", "response"]).to_pydict() for path in files]
+    read = (pair for table in tables for pair in zip(table["prompt"], table["response"], strict=True))
+    found = [pair for pair in dict.fromkeys(read) if all(pair)]
+    random.Random(seed).shuffle(found)
+    return found
 
 
 def made_up(rows: int, seed: int) -> list[str]:

@@ -101,4 +101,3 @@ def train(task: Task, setup: Own, epochs: int, validations: int) -> Curve:
             model=MODEL,
         )
     return watch.curve(runs[0].state.step, watch.points[-1][0])
-
