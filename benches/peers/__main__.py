@@ -20,7 +20,7 @@ def main() -> None:
     )
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
     parser.add_argument(
-        "--stream-rows", type=int, default=50_000, help="rows for stream (default: %(default)s)"
+        "--stream-rows", type=int, default=800_000, help="rows for stream (default: %(default)s)"
     )
     parser.add_argument(
         "--mb", type=float, default=20.0, help="megabytes for words and clean (default: %(default)s)"

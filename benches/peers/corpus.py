@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 
 DATA = Path(os.environ.get("SMOLCHAT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 MIN_CHARS, MAX_CHARS = 50, 400
+MADE_UP_ROWS = 100_000
+"""Different rows of made-up text where many are asked for; they come again after that."""
 
 
 def texts(rows: int, seed: int = 1) -> tuple[list[str], str]:
@@ -34,6 +36,16 @@ def pairs(rows: int, seed: int = 1) -> tuple[list[tuple[str, str]], str]:
         found, origin = demo_pairs(seed)
         return found[:rows], origin
     return _shuffled_pairs(files, seed)[:rows], "questions and answers of SMOLCHAT_DATA/sft"
+
+
+def long_pairs(rows: int) -> tuple[list[tuple[str, str]], str]:
+    """Different pairs of at least 50 characters, at most so many, and where they come from."""
+    files = sorted((DATA / "sft").glob("*.parquet"))
+    if not files:
+        texts = made_up(min(rows, MADE_UP_ROWS), 1)
+        return [(text[: len(text) // 2], text[len(text) // 2 :]) for text in texts], "made-up text"
+    found = [pair for pair in _shuffled_pairs(files, 1) if len(pair[0]) + len(pair[1]) >= MIN_CHARS]
+    return found[:rows], "questions and answers of SMOLCHAT_DATA/sft"
 
 
 def demo_pairs(seed: int = 1) -> tuple[list[tuple[str, str]], str]:

@@ -68,7 +68,7 @@ def _sooner(task: Task, epochs: int) -> str:
     }
     _check([found for by_setup in trials.values() for found in by_setup.values()])
     chosen: dict[str, Any] = {
-        name: min(by_setup, key=lambda setup: by_setup[setup].result.loss)  # noqa: B023
+        name: min(by_setup, key=lambda setup: by_setup[setup].result.loss)
         for name, by_setup in trials.items()
     }
     last = {

@@ -11,8 +11,6 @@ import pyarrow.parquet as pq
 from smolchat_fast.model_options import ModelOptions
 from smolchat_fast.stream import StreamOptions
 
-from .. import corpus
-
 MAX_TOKENS = 256
 """Tokens of a source and of a target at most, as in the earlier project."""
 VOCABULARY = 2_400
