@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from . import clean, dedup, figures, pipeline, read, scale, stream, tokenizer, train, words
+from . import clean, dedup, doctor, figures, pipeline, read, scale, stream, tokenizer, train, words
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="*",
-        metavar="clean|dedup|pipeline|read|scale|stream|tokenizer|train|words",
+        metavar="clean|dedup|doctor|pipeline|read|scale|stream|tokenizer|train|words",
         help="which runs; all but train by default",
     )
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
@@ -42,6 +42,7 @@ def main() -> None:
     runs = {
         "clean": lambda: clean.run(chosen.mb),
         "dedup": lambda: dedup.run(chosen.rows),
+        "doctor": doctor.run,
         "pipeline": pipeline.run,
         "read": lambda: read.run(chosen.rows),
         "scale": lambda: scale.run(chosen.scale_rows),

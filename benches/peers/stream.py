@@ -287,14 +287,13 @@ def _encoded(folder: Path) -> Path:
     """The same rows as ids, beside the same tokenizer."""
     import shutil
 
-    from smolchat_fast.tokenizer import EncodeOptions, encode_files
+    from smolchat_fast.tokenizer import encode_files
 
     ids = folder.with_name("ids")
     ids.mkdir()
     shutil.copyfile(folder / "tokenizer.json", ids / "tokenizer.json")
     rows = sorted(folder.glob("rows-*.parquet"))
-    options = EncodeOptions(max_source=MAX_TOKENS, max_target=MAX_TOKENS)
-    encode_files(rows, ids / "rows-0.parquet", options, tokenizer=folder)
+    encode_files(rows, ids / "rows-0.parquet", tokenizer=folder)
     return ids
 
 

@@ -7,6 +7,7 @@ the clock of each. The rows are the demo's, which everybody has and a small mode
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Sequence
 from functools import partial
@@ -20,11 +21,11 @@ from .own import Own
 from .peer import Peer
 from .task import MODEL, Task, make_task
 
-TRIAL_EPOCHS, OWN_EPOCHS, EPOCHS = 1, 2, 4
+TRIAL_EPOCHS, OWN_EPOCHS, EPOCHS = 1, 2, 3
 """Passes over the rows of a trial, of our last run and of the baselines' last runs, at most."""
 VALIDATIONS = 24
 """Of a last run, about."""
-LONG_ROWS = 2_000
+LONG_ROWS = 1_500
 """Rows of real lengths, which show what padding costs."""
 SAME_BATCH_ROWS = 32
 """Rows of a batch of the peer where speed is compared; ours has as many tokens, padding included."""
@@ -164,4 +165,7 @@ def _check(measured: Sequence[Measured]) -> None:
 def _train(task: Task, setup: Own | Peer, epochs: int, validations: int) -> Measured:
     trainer: Any = own if isinstance(setup, Own) else peer
     work = partial(trainer.train, setup=setup, epochs=epochs, validations=validations)
-    return measure(trainer.imported, work, task, most=1)
+    found = measure(trainer.imported, work, task, most=1)
+    curve = found.result
+    print(f"{setup}: {curve.seconds:.1f} s, loss {curve.loss:.3f}", file=sys.stderr, flush=True)
+    return found
