@@ -113,7 +113,10 @@ class Diagnosis:
                 f"  time        {time}",
             ]
         half, full = self.answering_mb
-        lines += ["", f"answering     {half:,.0f} MB in half precision, {full:,.0f} MB in float32, one prompt"]
+        lines += [
+            "",
+            f"answering     {half:,.0f} MB in half precision, {full:,.0f} MB in float32, one prompt",
+        ]
         return "\n".join(lines)
 
 

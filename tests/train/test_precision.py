@@ -18,7 +18,13 @@ from smolchat_fast.train.lines import read_lines  # noqa: E402
 from smolchat_fast.train.loop import target_loss_sum  # noqa: E402
 
 OPTIONS = TrainOptions(
-    steps=6, lr=0.01, log_every=1, eval_every=0, eval_answers=0, dropout=0.0, stream=StreamOptions(batch_rows=8)
+    steps=6,
+    lr=0.01,
+    log_every=1,
+    eval_every=0,
+    eval_answers=0,
+    dropout=0.0,
+    stream=StreamOptions(batch_rows=8),
 )
 LARGE = 3e5
 """Makes the output of a feed-forward pass 65,504, the largest number of fp16, as large models do."""
