@@ -22,7 +22,7 @@ export PIP_CONSTRAINT := $(CURDIR)/requirements.lock
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build dev test lint test-rust test-python fuzz docs bench bench-peers bench-serve lock clean
+.PHONY: help demo build dev test lint test-rust test-python fuzz docs bench bench-peers bench-serve bench-train lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ bench: ## throughput of each stage; needs no Python
 bench-serve: dev ## tokens a second of `serve` beside transformers and CTranslate2 (ten minutes)
 	$(BIN)/pip install -q --no-build-isolation -e ".[peers]"
 	$(BIN)/python -m benches.peers.serve
+
+bench-train: dev ## our trainer beside Seq2SeqTrainer, each tuned; a quarter of an hour
+	$(BIN)/python -m benches.peers train
 
 bench-peers: dev ## side by side with what a user would pick instead
 	$(BIN)/pip install -q --no-build-isolation -e '.[peers]'

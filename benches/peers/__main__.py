@@ -1,10 +1,13 @@
-"""`python -m benches.peers`: all side-by-side runs, or the named ones, printed and kept in docs/figures.md."""
+"""`python -m benches.peers`: side-by-side runs, printed and kept in docs/figures.md.
+
+All but `train`, which takes a quarter of an hour, or the named ones.
+"""
 
 from __future__ import annotations
 
 import argparse
 
-from . import clean, dedup, figures, pipeline, read, scale, stream, tokenizer, words
+from . import clean, dedup, doctor, figures, pipeline, read, scale, stream, tokenizer, train, words
 
 
 def main() -> None:
@@ -12,12 +15,12 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="*",
-        metavar="clean|dedup|pipeline|read|scale|stream|tokenizer|words",
-        help="which runs; all by default",
+        metavar="clean|dedup|doctor|pipeline|read|scale|stream|tokenizer|train|words",
+        help="which runs; all but train by default",
     )
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
     parser.add_argument(
-        "--stream-rows", type=int, default=50_000, help="rows for stream (default: %(default)s)"
+        "--stream-rows", type=int, default=800_000, help="rows for stream (default: %(default)s)"
     )
     parser.add_argument(
         "--mb", type=float, default=20.0, help="megabytes for words and clean (default: %(default)s)"
@@ -31,22 +34,27 @@ def main() -> None:
     parser.add_argument(
         "--tokenizer-mb", type=float, default=20.0, help="megabytes for tokenizer (default: %(default)s)"
     )
+    parser.add_argument(
+        "--train-epochs", type=int, default=train.EPOCHS, help="passes for train (default: %(default)s)"
+    )
     parser.add_argument("--no-figures", action="store_true", help="leave docs/figures.md as it is")
     chosen = parser.parse_args()
     runs = {
         "clean": lambda: clean.run(chosen.mb),
         "dedup": lambda: dedup.run(chosen.rows),
+        "doctor": doctor.run,
         "pipeline": pipeline.run,
         "read": lambda: read.run(chosen.rows),
         "scale": lambda: scale.run(chosen.scale_rows),
         "stream": lambda: stream.run(chosen.stream_rows),
         "tokenizer": lambda: tokenizer.run(chosen.tokenizer_mb),
+        "train": lambda: train.run(chosen.train_epochs),
         "words": lambda: words.run(chosen.mb),
     }
     unknown = set(chosen.what) - set(runs)
     if unknown:
         parser.error(f"no run is called {', '.join(sorted(unknown))}")
-    for name in chosen.what or runs:
+    for name in chosen.what or [name for name in runs if name != "train"]:
         report = runs[name]()
         print(report, end="\n\n", flush=True)
         if not chosen.no_figures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import tempfile
 from itertools import accumulate
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import pyarrow.parquet as pq
 
 DATA = Path(os.environ.get("SMOLCHAT_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 MIN_CHARS, MAX_CHARS = 50, 400
+MADE_UP_ROWS = 100_000
+"""Different rows of made-up text where many are asked for; they come again after that."""
 
 
 def texts(rows: int, seed: int = 1) -> tuple[list[str], str]:
@@ -47,6 +50,43 @@ def whole_texts(mb: float, seed: int = 1) -> tuple[list[str], str]:
     return [text for text, size in zip(everything, sizes, strict=True) if size <= mb * 1e6], (
         "texts of SMOLCHAT_DATA/sft and text"
     )
+
+
+def pairs(rows: int, seed: int = 1) -> tuple[list[tuple[str, str]], str]:
+    """Different questions with their answers, and where they come from; elsewhere those of the demo."""
+    files = sorted((DATA / "sft").glob("*.parquet"))
+    if not files:
+        found, origin = demo_pairs(seed)
+        return found[:rows], origin
+    return _shuffled_pairs(files, seed)[:rows], "questions and answers of SMOLCHAT_DATA/sft"
+
+
+def long_pairs(rows: int) -> tuple[list[tuple[str, str]], str]:
+    """Different pairs of at least 50 characters, at most so many, and where they come from."""
+    files = sorted((DATA / "sft").glob("*.parquet"))
+    if not files:
+        texts = made_up(min(rows, MADE_UP_ROWS), 1)
+        return [(text[: len(text) // 2], text[len(text) // 2 :]) for text in texts], "made-up text"
+    found = [pair for pair in _shuffled_pairs(files, 1) if len(pair[0]) + len(pair[1]) >= MIN_CHARS]
+    return found[:rows], "questions and answers of SMOLCHAT_DATA/sft"
+
+
+def demo_pairs(seed: int = 1) -> tuple[list[tuple[str, str]], str]:
+    """The rows that the demo is pre-trained on."""
+    from smolchat_fast.pipeline import run_recipe
+    from smolchat_fast.recipe import read_recipe
+
+    with tempfile.TemporaryDirectory() as folder:
+        run_recipe(read_recipe(Path("demo")), Path(folder), until="data")
+        return _shuffled_pairs([Path(folder) / "data/pretrain/train.parquet"], seed), "rows of the demo"
+
+
+def _shuffled_pairs(files: list[Path], seed: int) -> list[tuple[str, str]]:
+    tables = [pq.read_table(path, columns=["prompt", "response"]).to_pydict() for path in files]
+    read = (pair for table in tables for pair in zip(table["prompt"], table["response"], strict=True))
+    found = [pair for pair in dict.fromkeys(read) if all(pair)]
+    random.Random(seed).shuffle(found)
+    return found
 
 
 def made_up(rows: int, seed: int) -> list[str]:

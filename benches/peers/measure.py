@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ENOUGH_S = 8.0
-"""A contender that takes less is run again, three times at most, and its best run counts."""
+"""A contender that takes less is run again, and its best run counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,23 +30,26 @@ class Measured:
     """Peak memory of the process, the corpus included."""
 
 
-def measure(prepare: Callable[[Path], Any], work: Callable[[Any], Any], corpus: Path) -> Measured:
+def measure(
+    prepare: Callable[[Any], Any], work: Callable[[Any], Any], corpus: Any, *, most: int = 3
+) -> Measured:
     """Run `work(prepare(corpus))` in a new process; only `work` is timed.
 
     Args:
         prepare: Reads the corpus into what the contender takes.
         work: The contender; its result crosses back by pickle.
-        corpus: A Parquet file with a column `text`.
+        corpus: What the contenders work on, most often a Parquet file.
+        most: Runs of a contender that takes less than `ENOUGH_S`, at most.
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure, prepare, work, corpus).result()
+        return pool.submit(_measure, prepare, work, corpus, most).result()
 
 
-def _measure(prepare: Callable[[Path], Any], work: Callable[[Any], Any], corpus: Path) -> Measured:
+def _measure(prepare: Callable[[Any], Any], work: Callable[[Any], Any], corpus: Any, most: int) -> Measured:
     data = prepare(corpus)
     best: Measured | None = None
     began = time.perf_counter()
-    for _ in range(3):
+    for _ in range(most):
         wall, cpu = time.perf_counter(), _cpu_s()
         result = work(data)
         wall, cpu = time.perf_counter() - wall, _cpu_s() - cpu

@@ -63,6 +63,14 @@ class Need:
         return _device_mb(self.memory, self.base_mb)
 
 
+def predict_mb(model: ModelOptions, vocabulary: int, options: TrainOptions) -> float:
+    """The most that this process will take if it trains now, on the CPU, in MiB."""
+    from smolchat_fast.memory import estimate_memory
+
+    base = peak_mb() + LIBRARIES_MB
+    return _device_mb(estimate_memory(model, vocabulary, options), base)
+
+
 def _device_mb(memory: MemoryEstimate, base_mb: float) -> float:
     passing = memory.peak_mb - memory.weights_mb - memory.optimizer_mb
     return memory.peak_mb + (HELD - 1) * passing + base_mb
@@ -80,6 +88,8 @@ class Diagnosis:
     memory_mb: float
     disk_mb: float
     needs: tuple[Need, ...]
+    answering_mb: tuple[float, float]
+    """Memory to answer one prompt, both as long as in the last training: in half precision, in float32."""
 
     def __str__(self) -> str:
         lines = [
@@ -102,6 +112,11 @@ class Diagnosis:
                 f"  disk        {need.disk_mb:,.0f} MB (a checkpoint has {need.checkpoint_mb:,.0f})",
                 f"  time        {time}",
             ]
+        half, full = self.answering_mb
+        lines += [
+            "",
+            f"answering     {half:,.0f} MB in half precision, {full:,.0f} MB in float32, one prompt",
+        ]
         return "\n".join(lines)
 
 
@@ -128,7 +143,7 @@ def diagnose(
     try:
         import torch
 
-        from smolchat_fast.memory import count_twice
+        from smolchat_fast.memory import count_twice, estimate_inference
     except ImportError as error:
         raise MissingExtraError("this command needs torch: pip install 'smolchat-fast[train]'") from error
 
@@ -146,6 +161,7 @@ def diagnose(
         options.check()
         rows = out / "data" / name / "train.parquet"
         needs.append(_need(name, recipe.model, vocabulary, options, rows if rows.exists() else None, base))
+    source, target = trainings[-1][1].stream.max_source, trainings[-1][1].stream.max_target
     existing = next(folder for folder in [out, *out.absolute().parents] if folder.exists())
     diagnosis = Diagnosis(
         vocabulary=vocabulary,
@@ -155,6 +171,10 @@ def diagnose(
         memory_mb=found,
         disk_mb=shutil.disk_usage(existing).free / (1 << 20),
         needs=tuple(needs),
+        answering_mb=(
+            estimate_inference(recipe.model, vocabulary, half=True, source=source, target=target),
+            estimate_inference(recipe.model, vocabulary, half=False, source=source, target=target),
+        ),
     )
     for (name, options), need in zip(trainings, needs, strict=True):
         _refuse(diagnosis, name, options, need, recipe.model)

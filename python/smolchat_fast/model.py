@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import GenerationConfig, T5Config, T5ForConditionalGeneration
-from transformers.models.t5.modeling_t5 import T5Attention
+from transformers.models.t5.modeling_t5 import T5Attention, T5DenseActDense, T5DenseGatedActDense
 from transformers.utils import logging
 
 from smolchat_fast.model_options import ModelOptions
@@ -168,6 +168,31 @@ def set_dropout(model: T5ForConditionalGeneration, dropout: float) -> None:
             module.p = dropout
         elif isinstance(module, T5Attention):
             module.dropout = dropout
+
+
+def widen_feed_forward(model: nn.Module) -> None:
+    """Keep in float32, under autocast too, what passes the range of fp16 in a T5.
+
+    Attention and the inputs of a feed-forward are small, since they come from normalised states, and the
+    states themselves are float32. But a gated product, and the output of a feed-forward, grow beyond
+    65,504 in larger models: infinite there, and NaN one layer on, which no scaling of the loss prevents.
+    """
+    for module in model.modules():
+        if isinstance(module, T5DenseActDense | T5DenseGatedActDense):
+            narrow = module.wo
+            module.wo = Float32Linear(narrow.in_features, narrow.out_features, bias=False, device="meta")
+            module.wo.weight = narrow.weight
+        if isinstance(module, T5DenseGatedActDense):
+            module.wi_1.register_forward_hook(lambda _module, _inputs, output: output.float())
+
+
+class Float32Linear(nn.Linear):
+    """A linear layer that autocast leaves alone."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        with torch.autocast(hidden.device.type, enabled=False):
+            return super().forward(hidden.float())
 
 
 def count_parameters(model: nn.Module, *, trainable: bool = False) -> int:

@@ -105,7 +105,7 @@ def test_half_precision_answers_in_512_mb():
 def test_a_recipe_is_told_with_parts_disk_and_time(tmp_path):
     recipe = read_recipe(Path("demo"))
     told = str(diagnose(recipe, out=tmp_path))
-    for word in ("parameters", "activations", "disk", f"{recipe.pretrain.steps:,} steps", "sft"):
+    for word in ("parameters", "activations", "disk", f"{recipe.pretrain.steps:,} steps", "sft", "answering"):
         assert word in told
 
 

@@ -286,6 +286,41 @@ def test_a_gradient_that_is_no_number_ends_the_run_and_keeps_the_weights(tokeniz
     assert same(weights(run), before)
 
 
+@pytest.mark.parametrize("scale", [65_536.0, 0.5])
+def test_fp16_passes_over_steps_only_while_scaling_may_help(scale, tokenizer, tmp_path, monkeypatch):
+    run = make_run(tmp_path / "run", tokenizer, TrainOptions(steps=1))
+    run.plain_model.shared.weight.register_hook(lambda gradient: gradient * float("inf"))
+    monkeypatch.setattr(run.accelerator, "scaler", torch.amp.GradScaler("cpu", init_scale=scale))
+    # What the optimizer does is accelerate's business: it asks the same scaler.
+    monkeypatch.setattr(run.optimizer, "step", lambda: None)
+    if scale > 1:
+        assert run.train()
+    else:
+        with pytest.raises(StageError, match="step 1 is not finite"):
+            run.train()
+
+
+def test_a_model_in_parts_is_refused(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(Accelerator, "distributed_type", loop.DistributedType.FSDP)
+    with pytest.raises(ValueError, match="set up for FSDP"):
+        make_run(tmp_path / "run", tokenizer, TrainOptions(steps=1))
+
+
+@pytest.mark.parametrize("limit", [0.0, 1e-3, 1e3])
+def test_gradients_are_clipped_as_torch_clips_them(limit, tokenizer, tmp_path):
+    run = make_run(tmp_path / "run", tokenizer, TrainOptions(steps=1, max_norm=limit))
+    target_loss_sum(run.forward, random_batch(1), run.accelerator).backward()
+    parameters = list(run.plain_model.parameters())
+    before = [p.grad.clone() for p in parameters]
+    found = run._clip()
+    clipped = [p.grad.clone() for p in parameters]
+    for parameter, gradient in zip(parameters, before, strict=True):
+        parameter.grad = gradient
+    expected = torch.nn.utils.clip_grad_norm_(parameters, limit or float("inf"))
+    assert found == float(expected)
+    assert all(torch.equal(c, p.grad) for c, p in zip(clipped, parameters, strict=True))
+
+
 def test_validation_is_by_target_token_and_leaves_training_alone(tokenizer, tmp_path):
     batches = [random_batch(seed, rows=seed + 1) for seed in range(3)]
     run = make_run(

@@ -20,10 +20,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from safetensors.torch import load_model as load_weights
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from transformers import T5ForConditionalGeneration
 
@@ -40,6 +41,12 @@ from smolchat_fast.train.schedule import Schedule
 from smolchat_fast.train.state import TrainState, random_states, seed_everything, set_random_states
 from smolchat_fast.train.stop import Stop, stop_on_signal
 from smolchat_fast.train.validation import Valid, run_batch, validate
+
+SHARDING = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM)
+"""Ways of accelerate to part a model among devices; what would be saved of it is a part too."""
+
+CLIP_EPSILON = 1e-6
+"""What torch adds to a norm before it divides by it."""
 
 
 class BatchSource(Protocol):
@@ -74,7 +81,12 @@ class Run(Parts):
 
     def __post_init__(self) -> None:
         """Hand model and optimizer to accelerate, and go on from the newest checkpoint."""
-        ranks = self.accelerator.num_processes
+        ranks, kind = self.accelerator.num_processes, self.accelerator.distributed_type
+        if kind in SHARDING:
+            raise ValueError(
+                f"accelerate is set up for {kind.value}: this loop holds the whole model on every device "
+                "(`accelerate config` without it, or `torchrun`)"
+            )
         if self.options.accumulate % ranks:
             raise ValueError(
                 f"option accumulate = {self.options.accumulate}: must be a multiple of the {ranks} processes, "
@@ -153,13 +165,20 @@ class Run(Parts):
         return contextlib.nullcontext() if last else self.accelerator.no_sync(self.forward)
 
     def _clip(self) -> float:
-        limit = self.options.max_norm or float("inf")
-        norm = self.accelerator.clip_grad_norm_(self.plain_model.parameters(), limit)
-        value = float(norm) if norm is not None else 0.0
-        if not np.isfinite(value) and self.accelerator.scaler is None:
+        """Scale the gradients down to the largest norm allowed; returns the norm they had."""
+        self.accelerator.unscale_gradients()
+        trained = [p for p in self.plain_model.parameters() if p.grad is not None]
+        norm, limit = get_total_norm([p.grad for p in trained if p.grad is not None]), self.options.max_norm
+        value = float(norm)
+        # Scaling by one would pass over all gradients for nothing.
+        if limit and value + CLIP_EPSILON > limit:
+            clip_grads_with_norm_(trained, limit, norm)
+        scaler = self.accelerator.scaler
+        # fp16 passes over such a step and scales the loss by half as much. Below one, the loss is not to blame.
+        if not np.isfinite(value) and (scaler is None or scaler.get_scale() < 1):
             raise StageError(
                 f"the gradient of step {self.state.step + 1:,} is not finite; the weights were not changed. "
-                "Use a lower --lr, a longer warm-up or --precision fp32; the last checkpoint is from before."
+                "Use a lower --lr, a longer warm-up or another --precision; the last checkpoint is from before."
             )
         return value
 

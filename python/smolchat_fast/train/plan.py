@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, T5ForConditionalGeneration
 
 from smolchat_fast.errors import StageError, StoppedError
 from smolchat_fast.evaluate.evaluate import pick_rows
-from smolchat_fast.model import count_parameters, save_model, set_dropout
+from smolchat_fast.model import count_parameters, save_model, set_dropout, widen_feed_forward
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.rows import read_texts
 from smolchat_fast.stage import PARTIAL, Report, run_stage, to_json
@@ -120,6 +120,8 @@ class Plan:
         options = self.options
         if options.dropout is not None:
             set_dropout(model, options.dropout)
+        if options.precision == "fp16":
+            widen_feed_forward(model)
         if options.gradient_checkpointing:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)

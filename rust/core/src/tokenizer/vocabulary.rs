@@ -77,10 +77,9 @@ impl Vocabulary {
                 "single_word": false, "lstrip": false, "rstrip": false,
             })
         };
-        let cut = |pattern: String| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
         let pre_tokenizer = match self {
-            _ if split => cut(pattern()),
-            Self::Scored(_) => cut(name_cutter()),
+            _ if split => cut_at(&pattern()),
+            Self::Scored(_) => cut_at(&name_cutter()),
             // No merge leads to a name.
             Self::Merged { .. } => Value::Null,
         };
@@ -133,6 +132,11 @@ impl Vocabulary {
             }
         }
     }
+}
+
+/// A pre-tokenizer whose pieces are the matches of a pattern, and what is between them.
+pub fn cut_at(pattern: &str) -> Value {
+    json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false})
 }
 
 /// Entries, longer than a character, that the tokenizer never makes of their own text.
