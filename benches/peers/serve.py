@@ -25,6 +25,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from benches.peers import figures, serve_load
+
 from smolchat_fast import _core
 
 Answers = list[list[int]]
@@ -71,10 +72,9 @@ def pack_model(folder: Path) -> None:
 
 def libraries_mb() -> float:
     """Memory of a process that has only imported torch and what of transformers is needed."""
-    import torch
-    from transformers import AutoTokenizer, T5Config
+    import torch  # noqa: F401
+    from transformers import AutoTokenizer, T5Config  # noqa: F401
 
-    assert torch and AutoTokenizer and T5Config
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
