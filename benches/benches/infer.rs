@@ -66,7 +66,8 @@ fn step(bencher: Bencher, rows: usize) {
 }
 
 fn model() -> Model {
-    let shape = Shape { d_model: WIDTH, d_kv: WIDTH / HEADS, heads: HEADS, d_ff: INNER, gated: false, epsilon: 1e-6 };
+    let shape =
+        Shape { d_model: WIDTH, d_kv: WIDTH / HEADS, heads: HEADS, d_ff: INNER, gated: false, epsilon: 1e-6 };
     let layer = || Layer {
         qkv: matrix(3 * WIDTH, WIDTH),
         o: matrix(WIDTH, WIDTH),

@@ -71,9 +71,8 @@ def pack_model(folder: Path) -> None:
 
 
 def libraries_mb() -> float:
-    """Memory of a process that has only imported torch and what of transformers is needed."""
-    import torch  # noqa: F401
-    from transformers import AutoTokenizer, T5Config  # noqa: F401
+    """Memory of a process that has only imported what serving needs of torch and transformers."""
+    import smolchat_fast.serve.loading  # noqa: F401
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -267,7 +266,7 @@ def run(setting: Setting = Setting(), chosen: Sequence[str] = ()) -> Iterator[st
                 continue
             answers[name] = speed.answers
             yield f"| {name} | {' | '.join(f'{each:,.0f}' for each in speed.tokens_s)} | {speed.peak_mb:,.0f} |"
-        yield f"\nOf the peak, importing torch and transformers takes {imported:,.0f} MB by itself."
+        yield f"\nOf the peak, importing what `serve` needs of torch and transformers takes {imported:,.0f} MB by itself."
         reference = answers.get("transformers float32") or answers.get("smolchat-fast float32")
         for name in ("smolchat-fast float32", "smolchat-fast int8"):
             if reference and name in answers and answers[name] is not reference:

@@ -23,7 +23,7 @@ from statistics import mean, quantiles
 from typing import Any
 
 ROWS = 16
-SECONDS = 20.0
+SECONDS = 15.0
 FIRST_S, GAP_S = 0.5, 0.1
 """What a good answer is: its first token within the one, 95 of 100 gaps within the other."""
 

@@ -73,7 +73,9 @@ def _read(path: Path, key: str, weights: Weights) -> Pack:
         def matrix(name: str) -> Int8Matrix:
             outputs, inputs = array(f"{name}.shape").tolist()
             values, scales = array(f"{name}.values"), array(f"{name}.scales")
-            return Int8Matrix.from_parts((outputs, inputs), values.astype("i1"), scales.astype("f4"))
+            return Int8Matrix.from_parts(
+                (outputs, inputs), values.astype("i1", copy=False), scales.astype("f4", copy=False)
+            )
 
         return _arranged(weights, {name: matrix(name) for name in _names(weights)})
 

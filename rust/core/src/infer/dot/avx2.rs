@@ -56,7 +56,9 @@ impl Dot for Avx2 {
                 let mut halves = [0; 2 * PANEL];
                 for part in 0..REGISTERS {
                     // SAFETY: it holds as many bytes as the four registers.
-                    unsafe { _mm256_storeu_si256(halves.as_mut_ptr().add(part * 8).cast(), sums[r][p][part]) };
+                    unsafe {
+                        _mm256_storeu_si256(halves.as_mut_ptr().add(part * 8).cast(), sums[r][p][part])
+                    };
                 }
                 for (sum, pair) in found[r][p].iter_mut().zip(halves.chunks_exact(2)) {
                     *sum = pair[0] + pair[1];

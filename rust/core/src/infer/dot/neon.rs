@@ -35,7 +35,8 @@ impl Dot for Neon {
                     let weights = unsafe { vld1q_s8(panels[p].as_ptr().add(at)) };
                     for r in 0..R {
                         // SAFETY: a row has four bytes for each group.
-                        let four = unsafe { rows[r].as_ptr().add(group * GROUP).cast::<i32>().read_unaligned() };
+                        let four =
+                            unsafe { rows[r].as_ptr().add(group * GROUP).cast::<i32>().read_unaligned() };
                         let row = vreinterpretq_s8_s32(vdupq_n_s32(four));
                         let [low, high] = &mut sums[r][p][part];
                         *low = vpadalq_s16(*low, vmull_s8(vget_low_s8(row), vget_low_s8(weights)));

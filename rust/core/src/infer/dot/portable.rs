@@ -22,7 +22,8 @@ impl Dot for Portable {
                 let mut sums = [0; PANEL];
                 for (four, weights) in row.chunks_exact(GROUP).zip(panel.chunks_exact(PANEL * GROUP)) {
                     for (sum, weights) in sums.iter_mut().zip(weights.chunks_exact(GROUP)) {
-                        *sum += four.iter().zip(weights).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum::<i32>();
+                        *sum +=
+                            four.iter().zip(weights).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum::<i32>();
                     }
                 }
                 sums

@@ -28,7 +28,8 @@ impl Dot for Vnni {
             let mut weights: [__m512i; P] = [_mm512_setzero_si512(); P];
             for p in 0..P {
                 // SAFETY: a panel has a register's bytes for each group.
-                weights[p] = unsafe { _mm512_loadu_si512(panels[p].as_ptr().add(group * PANEL * GROUP).cast()) };
+                weights[p] =
+                    unsafe { _mm512_loadu_si512(panels[p].as_ptr().add(group * PANEL * GROUP).cast()) };
             }
             for r in 0..R {
                 // SAFETY: a row has four bytes for each group.
