@@ -240,7 +240,7 @@ def run(setting: Setting = Setting(), chosen: Sequence[str] = ()) -> Iterator[st
         chosen: Only contenders whose names hold one of these; all by default.
     """
     yield (
-        f"serve: {setting.preset}, prompt {setting.prompt}, {NEW} new tokens, {setting.threads} threads, "
+        f"serve: {setting.preset}, prompt {setting.prompt}, {NEW} new tokens, {setting.threads} threads, best of {setting.repeats}, "
         f"int8 by {_core.infer_kernels()[0]}, {platform.machine()}, {_versions()}\n"
     )
     yield f"| engine | {' | '.join(f'batch {count}' for count in setting.batches)} | peak MB |"
