@@ -24,6 +24,10 @@ from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 
+from benches.peers import figures, serve_load
+
+from smolchat_fast import _core
+
 Answers = list[list[int]]
 Answerer = Callable[[Sequence[list[int]]], Answers]
 
@@ -53,6 +57,24 @@ def make_model(folder: Path, setting: Setting) -> None:
     torch.manual_seed(1)
     model = T5ForConditionalGeneration(t5_config(ModelOptions(preset=setting.preset), setting.vocabulary))  # type: ignore[arg-type]
     model.save_pretrained(folder)
+
+
+def pack_model(folder: Path) -> None:
+    """Keep the int8 matrices beside the model, as a first start does."""
+    from transformers import T5Config
+
+    from smolchat_fast.serve.pack import load
+    from smolchat_fast.serve.weights import Weights
+
+    with Weights(folder, T5Config.from_pretrained(folder)) as weights:
+        load(weights)
+
+
+def libraries_mb() -> float:
+    """Memory of a process that has only imported what serving needs of torch and transformers."""
+    import smolchat_fast.serve.loading  # noqa: F401
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def prompts(setting: Setting, count: int) -> list[list[int]]:
@@ -218,8 +240,8 @@ def run(setting: Setting = Setting(), chosen: Sequence[str] = ()) -> Iterator[st
         chosen: Only contenders whose names hold one of these; all by default.
     """
     yield (
-        f"serve: {setting.preset}, prompt {setting.prompt}, {NEW} new tokens, {setting.threads} threads, "
-        f"{platform.processor() or platform.machine()}, {_versions()}\n"
+        f"serve: {setting.preset}, prompt {setting.prompt}, {NEW} new tokens, {setting.threads} threads, best of {setting.repeats}, "
+        f"int8 by {_core.infer_kernels()[0]}, {platform.machine()}, {_versions()}\n"
     )
     yield f"| engine | {' | '.join(f'batch {count}' for count in setting.batches)} | peak MB |"
     yield f"| --- | {'---: | ' * (len(setting.batches) + 1)}".rstrip()
@@ -228,6 +250,10 @@ def run(setting: Setting = Setting(), chosen: Sequence[str] = ()) -> Iterator[st
         folder = Path(temporary) / "model"
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             pool.submit(make_model, folder, setting).result()
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            pool.submit(pack_model, folder).result()
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            imported = pool.submit(libraries_mb).result()
         for name in contenders(setting):
             if chosen and not any(word in name for word in chosen):
                 continue
@@ -240,10 +266,13 @@ def run(setting: Setting = Setting(), chosen: Sequence[str] = ()) -> Iterator[st
                 continue
             answers[name] = speed.answers
             yield f"| {name} | {' | '.join(f'{each:,.0f}' for each in speed.tokens_s)} | {speed.peak_mb:,.0f} |"
-    reference = answers.get("transformers float32") or answers.get("smolchat-fast float32")
-    for name in ("smolchat-fast float32", "smolchat-fast int8"):
-        if reference and name in answers and answers[name] is not reference:
-            yield f"\n{name}: {agreement(reference, answers[name])}"
+        yield f"\nOf the peak, importing what `serve` needs of torch and transformers takes {imported:,.0f} MB by itself."
+        reference = answers.get("transformers float32") or answers.get("smolchat-fast float32")
+        for name in ("smolchat-fast float32", "smolchat-fast int8"):
+            if reference and name in answers and answers[name] is not reference:
+                yield f"{name}: {agreement(reference, answers[name])}"
+        if not chosen:
+            yield from serve_load.run(folder, setting.threads)
 
 
 def agreement(reference: list[Answers], found: list[Answers]) -> str:
@@ -282,8 +311,12 @@ def main() -> None:
     setting = Setting(
         preset=given.preset, batches=tuple(given.batches), repeats=given.repeats, threads=given.threads
     )
+    lines = []
     for line in run(setting, given.names):
         print(line, flush=True)
+        lines.append(line)
+    if not given.names:
+        figures.save("serve", "\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from serve_fixtures import build_tokenizer, save_model
 from transformers import T5Config, T5ForConditionalGeneration
 
 from smolchat_fast import _core
+from smolchat_fast.serve import pack
 from smolchat_fast.serve.core_network import CoreNetwork
 from smolchat_fast.serve.loading import load
 from smolchat_fast.serve.torch_network import TorchNetwork
@@ -127,3 +129,42 @@ def test_steps_that_do_not_fit_are_refused_and_change_nothing(folder: Path) -> N
 def test_the_precision_is_reported(folder: Path) -> None:
     assert load(folder, precision="int8").precision == f"int8 by the Rust core with {KERNELS[0]}"
     assert "float32 by torch on cpu" in str(load(folder, precision="auto"))
+
+
+def test_matrices_are_kept_beside_the_model_and_made_anew_when_they_do_not_fit(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = logits(networks(folder)[1], PROMPTS, STEPS)
+    kept = folder / pack.NAME
+    whole = kept.read_bytes()
+
+    def same() -> bool:
+        found = logits(networks(folder)[1], PROMPTS, STEPS)
+        return all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+
+    with monkeypatch.context() as patched:
+        # What is there is read, not made.
+        patched.setattr(pack, "_made", None)
+        assert same()
+    for spoilt in (whole[: len(whole) // 2], whole[:3000] + bytes(100) + whole[3100:], b"", b"PK"):
+        kept.write_bytes(spoilt)
+        assert same()
+        assert kept.read_bytes() == whole
+    assert "is made anew" in caplog.text
+    weights = folder / "model.safetensors"
+    os.utime(weights, ns=(1, 1))
+    assert same()
+    # Weights of another time count as others.
+    assert kept.read_bytes() != whole
+    assert [path.name for path in folder.glob("*.partial")] == []
+
+
+def test_a_folder_that_cannot_be_written_to_is_served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / pack.NAME).unlink(missing_ok=True)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    assert logits(networks(folder)[1], PROMPTS, STEPS)
+    assert not list(folder.glob(f"{pack.NAME}*"))

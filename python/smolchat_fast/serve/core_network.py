@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from smolchat_fast._core import Int8Encoding, Int8Matrix, Int8Model
-from smolchat_fast.serve.weights import BiasTable, LayerWeights, Weights
+from smolchat_fast._core import Int8Encoding, Int8Model
+from smolchat_fast.serve.pack import load as load_pack
+from smolchat_fast.serve.weights import BiasTable, Weights
 
 ACTIVATIONS = ("relu", "gated-gelu")
 """Feed-forwards that the core computes."""
@@ -52,6 +53,8 @@ class CoreNetwork:
         config = weights.config
         self.vocabulary, self.layers = config.vocab_size, config.num_layers
         self.parameters = weights.parameters
+        self._embedding: NDArray[np.float32] = weights.embedding().clone().numpy()
+        pack = load_pack(weights)
         shape = {
             "d_model": config.d_model,
             "d_kv": config.d_kv,
@@ -62,30 +65,24 @@ class CoreNetwork:
         }
         self._model = Int8Model(
             json.dumps(shape),
-            weights.embedding().numpy(),
-            [_layer(layer) for layer in weights.encoder()],
-            [_decoder_layer(each.layer, each.cross_q, each.cross_o) for each in weights.decoder()],
-            _packed(weights.cross()),
-            _packed(weights.logits()),
+            pack.encoder,
+            pack.decoder,
+            pack.cross,
+            pack.out,
             _heads_first(weights.bias("encoder")),
             _heads_first(weights.bias("decoder")),
             threads=threads,
             kernel=kernel,
         )
         self.precision = f"int8 by the Rust core with {self._model.kernel}"
-        self._width, self._inner = config.d_model, config.num_heads * config.d_kv
+        self._inner = config.num_heads * config.d_kv
         self._decoder_layers = config.num_decoder_layers or 0
         self._logits: NDArray[np.float32] = np.zeros((0, config.vocab_size), np.float32)
         self.hidden = torch.zeros(0, config.d_model)
 
-    @property
-    def bytes(self) -> int:
-        """Bytes of the weights."""
-        return self._model.bytes
-
     def encode(self, ids: Sequence[int]) -> CoreEncoding:
         """Begin to encode a prompt."""
-        return CoreEncoding(self._model, self._model.encode(list(ids)))
+        return CoreEncoding(self._model, self._model.encode(self._embedded(ids)))
 
     def join(self, encoding: Any, rows: int) -> None:
         """Append rows that answer an encoded prompt."""
@@ -98,33 +95,24 @@ class CoreNetwork:
             # Kept, because new pages for two megabytes cost more than a row's answer.
             self._logits = np.empty((rows, self.vocabulary), np.float32)
         logits = self._logits[:rows]
-        hidden: NDArray[np.float32] = np.empty((rows, self._width), np.float32)
-        self._model.step(list(tokens), logits, hidden)
+        hidden = self._embedded(tokens)
+        self._model.step(hidden, logits)
         self.hidden = torch.from_numpy(hidden)
         return torch.from_numpy(logits)
+
+    def _embedded(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """[N, D]"""
+        if other := [token for token in ids if not 0 <= token < len(self._embedding)]:
+            raise ValueError(f"token {other[0]} is not one of {len(self._embedding)}")
+        return self._embedding[np.array(ids, np.int64)]
 
     def select(self, order: Sequence[int]) -> None:
         """Row i becomes a copy of what row `order[i]` was; rows that are not named are gone."""
         self._model.select(list(order))
 
     def bytes_of(self, source: int, target: int) -> int:
-        """Bytes that a row of so many source and target tokens takes."""
-        return 4 * 2 * self._decoder_layers * self._inner * (source + target)
-
-
-def _packed(weight: Tensor) -> Int8Matrix:
-    return Int8Matrix(weight.contiguous().numpy())
-
-
-def _layer(layer: LayerWeights) -> tuple[Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix]:
-    return _packed(layer.qkv), _packed(layer.o), _packed(layer.wi), _packed(layer.wo)
-
-
-def _decoder_layer(
-    layer: LayerWeights, cross_q: Tensor, cross_o: Tensor
-) -> tuple[Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix]:
-    qkv, o, wi, wo = _layer(layer)
-    return qkv, o, _packed(cross_q), _packed(cross_o), wi, wo
+        """Bytes that a row of so many source and target tokens takes; numbers are kept as bfloat16."""
+        return 2 * 2 * self._decoder_layers * self._inner * (source + target)
 
 
 def _heads_first(bias: BiasTable) -> tuple[NDArray[np.float32], int]:

@@ -82,6 +82,7 @@ def load(
             if precision == "auto":
                 precision = _best_precision(device, config, parameters)
             network = _network(weights, device, precision, threads)
+            digest = hashlib.sha256(f"{__version__} {network.precision} {weights.identity()}".encode())
     except DataError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -93,7 +94,7 @@ def load(
         decoder=T5Decoder(network, tokens, int(config.decoder_start_token_id), ends),
         tokens=tokens,
         decoding=default_decoding(generation),
-        fingerprint=_fingerprint(folder, network.precision),
+        fingerprint=f"fp_{digest.hexdigest()[:12]}",
     )
 
 
@@ -124,16 +125,6 @@ def _generation_config(folder: Path, config: T5Config) -> GenerationConfig:
     if (folder / "generation_config.json").exists():
         return GenerationConfig.from_pretrained(folder, local_files_only=True)
     return GenerationConfig.from_model_config(config)
-
-
-def _fingerprint(folder: Path, precision: str) -> str:
-    digest = hashlib.sha256(f"{__version__} {precision}".encode())
-    for path in sorted(folder.glob("*.safetensors")):
-        # Its header names every tensor; with size and time this tells weights apart without reading all.
-        with path.open("rb") as file:
-            digest.update(file.read(1 << 16))
-        digest.update(f"{path.stat().st_size} {path.stat().st_mtime_ns}".encode())
-    return f"fp_{digest.hexdigest()[:12]}"
 
 
 def _check_folder(folder: Path) -> None:

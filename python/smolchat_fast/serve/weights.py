@@ -6,6 +6,7 @@ are the cross-attention's keys and values of all layers. Nothing but the tensor 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ class Weights:
     """
 
     def __init__(self, folder: Path, config: T5Config) -> None:
-        self.config, self._folder = config, folder
+        self.config, self.folder = config, folder
         self._stack = ExitStack()
         self._files: dict[str, safe_open] = {}
 
@@ -83,7 +84,7 @@ class Weights:
         Raises:
             SafetensorError: one is damaged.
         """
-        for path in sorted(self._folder.glob("*.safetensors")):
+        for path in sorted(self.folder.glob("*.safetensors")):
             file = self._stack.enter_context(safe_open(path, "pt"))
             self._files.update(dict.fromkeys(file.keys(), file))
         return self
@@ -94,6 +95,15 @@ class Weights:
         """Close them."""
         self._stack.close()
 
+    def identity(self) -> str:
+        """Changes with the files of weights: their names, sizes, times and first bytes, which name every tensor."""
+        digest = hashlib.sha256()
+        for path in sorted(self.folder.glob("*.safetensors")):
+            with path.open("rb") as file:
+                digest.update(file.read(1 << 16))
+            digest.update(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}".encode())
+        return digest.hexdigest()
+
     def check(self) -> None:
         """Look for every tensor, without reading any.
 
@@ -102,7 +112,7 @@ class Weights:
         """
         missing = sorted({name for name in self._names() if name not in self._files} - {"lm_head.weight"})
         if missing:
-            raise DataError(f"{self._folder}: {len(missing)} weights are missing, {missing[0]} among them")
+            raise DataError(f"{self.folder}: {len(missing)} weights are missing, {missing[0]} among them")
 
     def _names(self) -> Iterator[str]:
         gated = self.config.is_gated_act

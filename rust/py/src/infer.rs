@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use numpy::{PyReadonlyArray2, PyReadwriteArray2};
+use numpy::{PyArray1, PyReadonlyArray1, PyReadonlyArray2, PyReadwriteArray2};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use smolchat_core::infer::{self, DecoderLayer, Kernel, Layer, Matrix8, Norm, Shape};
@@ -30,6 +30,25 @@ impl Int8Matrix {
         let (outputs, inputs) = weights.as_array().dim();
         let weights = weights.as_slice().map_err(contiguous)?;
         job::short(py, || Matrix8::pack(weights, outputs, inputs)).map(|matrix| Self(Arc::new(matrix)))
+    }
+
+    /// A matrix of what `parts` gave.
+    #[staticmethod]
+    fn from_parts(
+        py: Python<'_>,
+        shape: (usize, usize),
+        values: PyReadonlyArray1<'_, i8>,
+        scales: PyReadonlyArray1<'_, f32>,
+    ) -> PyResult<Self> {
+        let values = values.as_slice().map_err(contiguous)?;
+        let scales = scales.as_slice().map_err(contiguous)?;
+        job::short(py, || Matrix8::from_parts(shape.0, shape.1, values.to_vec(), scales.to_vec()))
+            .map(|matrix| Self(Arc::new(matrix)))
+    }
+
+    /// Its numbers and their scales, to be kept.
+    fn parts<'py>(&self, py: Python<'py>) -> (Bound<'py, PyArray1<i8>>, Bound<'py, PyArray1<f32>>) {
+        (PyArray1::from_slice(py, self.0.values()), PyArray1::from_slice(py, self.0.scales()))
     }
 
     #[getter]
@@ -84,11 +103,10 @@ pub struct Int8Model(infer::Model);
 #[pymethods]
 impl Int8Model {
     #[new]
-    #[pyo3(signature = (shape, embedding, encoder, decoder, cross, out, encoder_bias, decoder_bias, *, threads=None, kernel=None))]
+    #[pyo3(signature = (shape, encoder, decoder, cross, out, encoder_bias, decoder_bias, *, threads=None, kernel=None))]
     #[allow(clippy::too_many_arguments)] // the parts of a model
     fn new(
         shape: Options<Shape>,
-        embedding: PyReadonlyArray2<'_, f32>,
         encoder: Vec<LayerParts<'_>>,
         decoder: Vec<DecoderParts<'_>>,
         cross: PyRef<'_, Int8Matrix>,
@@ -110,7 +128,6 @@ impl Int8Model {
         let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let model = infer::Model::new(
             shape.0,
-            numbers(&embedding)?,
             encoder.iter().map(|[qkv, o, into, out]| layer([qkv, o, into, out])).collect(),
             decoder
                 .iter()
@@ -145,8 +162,9 @@ impl Int8Model {
         self.0.rows()
     }
 
-    fn encode(&self, ids: Vec<usize>) -> PyResult<Int8Encoding> {
-        self.0.encode(&ids).map(|encoding| Int8Encoding(Mutex::new(encoding))).map_err(to_python)
+    fn encode(&self, embedded: PyReadonlyArray2<'_, f32>) -> PyResult<Int8Encoding> {
+        let embedded = embedded.as_slice().map_err(contiguous)?.to_vec();
+        self.0.encode(embedded).map(|encoding| Int8Encoding(Mutex::new(encoding))).map_err(to_python)
     }
 
     fn advance(&self, py: Python<'_>, encoding: &Int8Encoding, layers: usize) -> PyResult<bool> {
@@ -167,13 +185,12 @@ impl Int8Model {
     fn step(
         &mut self,
         py: Python<'_>,
-        tokens: Vec<usize>,
-        mut logits: PyReadwriteArray2<'_, f32>,
         mut hidden: PyReadwriteArray2<'_, f32>,
+        mut logits: PyReadwriteArray2<'_, f32>,
     ) -> PyResult<()> {
-        let logits = logits.as_slice_mut().map_err(contiguous)?;
         let hidden = hidden.as_slice_mut().map_err(contiguous)?;
-        job::short(py, || self.0.step(&tokens, logits, hidden))
+        let logits = logits.as_slice_mut().map_err(contiguous)?;
+        job::short(py, || self.0.step(hidden, logits))
     }
 
     fn select(&mut self, py: Python<'_>, order: Vec<usize>) -> PyResult<()> {

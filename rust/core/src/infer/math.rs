@@ -35,18 +35,51 @@ macro_rules! for_each_width {
 }
 pub(super) use for_each_width;
 
+/// A number as it is stored.
+pub trait Number: Copy {
+    /// The number to compute with.
+    fn wide(self) -> f32;
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        self
+    }
+}
+
+/// A float of 8 significant bits, the upper half of one of 24: bfloat16.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Short(u16);
+
+impl Number for Short {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        f32::from_bits(u32::from(self.0) << 16)
+    }
+}
+
+impl From<f32> for Short {
+    /// The nearest one, the even one if halfway; to be called with finite numbers.
+    #[inline(always)]
+    fn from(number: f32) -> Self {
+        let bits = number.to_bits();
+        Self((bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16) as u16)
+    }
+}
+
 /// Sum of the products of two slices of the same length.
 #[inline(always)]
-pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub fn dot<T: Number>(a: &[f32], b: &[T]) -> f32 {
     let mut lanes = [0.0; LANES];
     let (mut left, mut right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     for (a, b) in left.by_ref().zip(right.by_ref()) {
         for lane in 0..LANES {
-            lanes[lane] += a[lane] * b[lane];
+            lanes[lane] += a[lane] * b[lane].wide();
         }
     }
     for (lane, (a, b)) in lanes.iter_mut().zip(left.remainder().iter().zip(right.remainder())) {
-        *lane += a * b;
+        *lane += a * b.wide();
     }
     total(lanes)
 }
@@ -55,6 +88,19 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
 fn total(lanes: [f32; LANES]) -> f32 {
     let [a, b, c, d, e, f, g, h] = lanes;
     ((a + e) + (c + g)) + ((b + f) + (d + h))
+}
+
+/// The largest magnitude; in lanes, because one chain of comparisons waits for each of them.
+#[inline(always)]
+pub fn largest(row: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    for chunk in row.chunks(LANES) {
+        for (lane, number) in lanes.iter_mut().zip(chunk) {
+            let size = number.abs();
+            *lane = if size > *lane { size } else { *lane };
+        }
+    }
+    lanes.into_iter().fold(0.0, f32::max)
 }
 
 /// `e` to the power of x, to 2 units in the last place; below -87 it is the smallest normal number.
@@ -78,7 +124,13 @@ pub fn exp(x: f32) -> f32 {
 /// Softmax in place.
 #[inline(always)]
 pub fn softmax(scores: &mut [f32]) {
-    let highest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in scores.chunks(LANES) {
+        for (lane, &score) in lanes.iter_mut().zip(chunk) {
+            *lane = if score > *lane { score } else { *lane };
+        }
+    }
+    let highest = lanes.into_iter().fold(f32::NEG_INFINITY, f32::max);
     for score in scores.iter_mut() {
         *score = exp(*score - highest);
     }

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Kernel;
-use super::attention::{Lines, attend};
-use super::math::{gate, norm_factor, relu};
+use super::attention::{Lines, attend, attend_kept};
+use super::math::{Short, gate, norm_factor, relu};
 use super::matrix::{Matrix8, Norm};
 use super::rows::{Cross, Row, select};
 use crate::error::{Error, Result};
@@ -92,7 +92,6 @@ pub struct Model {
     shape: Shape,
     kernel: Kernel,
     pool: rayon::ThreadPool,
-    embedding: Vec<f32>,
     encoder: Vec<Layer>,
     decoder: Vec<DecoderLayer>,
     cross: Arc<Matrix8>,
@@ -105,7 +104,7 @@ pub struct Model {
 impl Model {
     /// Puts a model together.
     ///
-    /// `embedding` is `[V, d_model]`; `cross` makes keys and values of all decoder layers in order;
+    /// `cross` makes keys and values of all decoder layers in order;
     /// `out` makes logits; biases are `[heads, distances]`, with the distance of their first column.
     ///
     /// # Errors
@@ -113,7 +112,6 @@ impl Model {
     #[allow(clippy::too_many_arguments)] // the parts of a model
     pub fn new(
         shape: Shape,
-        embedding: Vec<f32>,
         encoder: Vec<Layer>,
         decoder: Vec<DecoderLayer>,
         cross: Arc<Matrix8>,
@@ -140,7 +138,6 @@ impl Model {
             shape,
             kernel,
             pool,
-            embedding,
             encoder,
             decoder,
             cross,
@@ -177,8 +174,8 @@ impl Model {
         fits("cross-attention k and v", &self.cross, 2 * self.decoder.len() * inner, d_model)?;
         fits("lm_head", &self.out, self.out.outputs(), d_model)?;
         let whole = |bias: &Bias| bias.distances > 0 && bias.table.len() == heads * bias.distances;
-        if inner == 0 || !self.embedding.len().is_multiple_of(d_model) {
-            return Err(Error::Data("the embedding is no table of d_model columns".into()));
+        if inner == 0 {
+            return Err(Error::Data("attention heads have no width".into()));
         }
         if !whole(&self.encoder_bias) || !whole(&self.decoder_bias) {
             return Err(Error::Data(format!("the attention biases are not those of {heads} heads")));
@@ -198,7 +195,7 @@ impl Model {
         self.rows.len()
     }
 
-    /// Bytes of all matrices and the embedding.
+    /// Bytes of all matrices.
     #[must_use]
     pub fn bytes(&self) -> usize {
         let layer =
@@ -209,7 +206,7 @@ impl Model {
             .iter()
             .map(|each| layer(&each.layer) + each.cross_q.bytes() + each.cross_o.bytes())
             .sum();
-        4 * self.embedding.len() + encoder + decoder + self.cross.bytes() + self.out.bytes()
+        encoder + decoder + self.cross.bytes() + self.out.bytes()
     }
 
     fn inner(&self) -> usize {
@@ -220,27 +217,16 @@ impl Model {
         Norm::RootMeanSquare(self.shape.epsilon)
     }
 
-    fn embed(&self, ids: &[usize]) -> Result<Vec<f32>> {
-        let width = self.shape.d_model;
-        let mut hidden = Vec::with_capacity(ids.len() * width);
-        for &id in ids {
-            let line = self.embedding.get(id * width..(id + 1) * width).ok_or_else(|| {
-                Error::Data(format!("token {id} is not one of {}", self.embedding.len() / width))
-            })?;
-            hidden.extend_from_slice(line);
-        }
-        Ok(hidden)
-    }
-
-    /// Begins to encode a prompt.
+    /// Begins to encode a prompt, its tokens embedded: `[tokens, d_model]`.
     ///
     /// # Errors
-    /// [`Error::Data`] if it is empty or holds an id outside the vocabulary.
-    pub fn encode(&self, ids: &[usize]) -> Result<Encoding> {
-        if ids.is_empty() {
-            return Err(Error::Data("the prompt is empty".into()));
+    /// [`Error::Data`] if it is empty or no whole number of tokens.
+    pub fn encode(&self, hidden: Vec<f32>) -> Result<Encoding> {
+        let tokens = hidden.len() / self.shape.d_model;
+        if tokens == 0 || hidden.len() != tokens * self.shape.d_model {
+            return Err(Error::Data("the prompt is empty, or no rows of d_model numbers".into()));
         }
-        Ok(Encoding { hidden: self.embed(ids)?, tokens: ids.len(), done: 0 })
+        Ok(Encoding { hidden, tokens, done: 0 })
     }
 
     /// Computes so many of the encoder's layers more; true once it is done.
@@ -294,11 +280,11 @@ impl Model {
         let mut made = vec![0.0; tokens * layers * width];
         self.pool.install(|| self.cross.product(self.kernel, &encoding.hidden, self.norm(), &mut made));
         // A layer's keys and values together: a step reads them layer by layer.
-        let layers: Vec<Vec<f32>> = (0..layers)
+        let layers: Vec<Vec<Short>> = (0..layers)
             .map(|layer| {
                 made.chunks_exact(layers * width)
                     .flat_map(|line| &line[layer * width..][..width])
-                    .copied()
+                    .map(|&number| number.into())
                     .collect()
             })
             .collect();
@@ -308,22 +294,20 @@ impl Model {
         }
     }
 
-    /// Feeds one token to each row: `logits` is `[rows, V]`, `hidden`, what they are made from, `[rows, d_model]`.
+    /// Feeds one token to each row: `hidden`, `[rows, d_model]`, holds the tokens embedded and is then what the
+    /// `logits`, `[rows, V]`, are made from.
     ///
     /// # Errors
-    /// [`Error::Data`] if the sizes do not fit or a token is outside the vocabulary; no row is changed.
-    pub fn step(&mut self, tokens: &[usize], logits: &mut [f32], hidden: &mut [f32]) -> Result<()> {
-        let (rows, width) = (tokens.len(), self.shape.d_model);
-        let fits = logits.len() == rows * self.out.outputs() && hidden.len() == rows * width;
-        if rows != self.rows.len() || !fits {
+    /// [`Error::Data`] if the sizes do not fit; no row is changed.
+    pub fn step(&mut self, hidden: &mut [f32], logits: &mut [f32]) -> Result<()> {
+        let (rows, width) = (self.rows.len(), self.shape.d_model);
+        if hidden.len() != rows * width || logits.len() != rows * self.out.outputs() {
             return Err(Error::Data(format!(
-                "{rows} tokens, {} logits and {} hidden numbers do not fit {} rows",
-                logits.len(),
+                "{} hidden numbers and {} logits do not fit {rows} rows",
                 hidden.len(),
-                self.rows.len()
+                logits.len()
             )));
         }
-        hidden.copy_from_slice(&self.embed(tokens)?);
         let mut under_way = std::mem::take(&mut self.rows);
         self.pool.install(|| {
             for row in &mut under_way {
@@ -350,10 +334,20 @@ impl Model {
         let mut found = vec![0.0; rows.len() * inner];
         each_row(rows, &qkv, &mut found, |row, made, out| {
             let (query, new) = made.split_at(inner);
-            row.layers[index].extend_from_slice(new);
+            row.layers[index].extend(new.iter().map(|&number| Short::from(number)));
             row.scores.resize(heads * row.age, 0.0);
             let lines = |offset| Lines { data: &row.layers[index], stride: 2 * inner, offset };
-            attend(kernel, query, lines(0), lines(inner), row.age, heads, &row.bias, &mut row.scores, out);
+            attend_kept(
+                kernel,
+                query,
+                lines(0),
+                lines(inner),
+                row.age,
+                heads,
+                &row.bias,
+                &mut row.scores,
+                out,
+            );
         });
         layer.layer.o.add_product(kernel, &found, Norm::None, hidden);
         let mut queries = vec![0.0; rows.len() * inner];
@@ -362,7 +356,17 @@ impl Model {
             let cross = Arc::clone(&row.cross);
             row.scores.resize(heads * cross.tokens, 0.0);
             let lines = |offset| Lines { data: &cross.layers[index], stride: 2 * inner, offset };
-            attend(kernel, query, lines(0), lines(inner), cross.tokens, heads, &[], &mut row.scores, out);
+            attend_kept(
+                kernel,
+                query,
+                lines(0),
+                lines(inner),
+                cross.tokens,
+                heads,
+                &[],
+                &mut row.scores,
+                out,
+            );
         });
         layer.cross_o.add_product(kernel, &found, Norm::None, hidden);
         self.feed_forward(&layer.layer, hidden);

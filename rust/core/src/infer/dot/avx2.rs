@@ -4,57 +4,67 @@
 //! widen them costs as many multiplications.
 
 use std::arch::x86_64::{
-    __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_loadu_si128, _mm_shuffle_epi32, _mm256_add_epi32,
-    _mm256_castsi256_si128, _mm256_cvtepi8_epi16, _mm256_extracti128_si256, _mm256_loadu_si256,
-    _mm256_madd_epi16, _mm256_setzero_si256,
+    _mm_loadu_si128, _mm256_add_epi32, _mm256_cvtepi8_epi16, _mm256_madd_epi16, _mm256_set1_epi64x,
+    _mm256_setzero_si256, _mm256_storeu_si256,
 };
 
-use super::Dot;
+use super::{Dot, GROUP, PANEL, Sums};
 
 pub struct Avx2;
+
+/// Registers of a panel's sums: two halves of each of four outputs in one.
+const REGISTERS: usize = 4;
 
 impl Dot for Avx2 {
     type Lane = i16;
     const OFFSET: i32 = 0;
-    const ROWS: usize = 4;
 
     fn lane(value: i8) -> i16 {
         value.into()
     }
 
+    fn shape(rows: usize) -> (usize, usize) {
+        if rows == 1 { (1, 2) } else { (2, 1) }
+    }
+
     #[target_feature(enable = "avx2")]
-    unsafe fn tile<const R: usize, const C: usize>(
-        activations: [&[i16]; R],
-        weights: [&[i8]; C],
-    ) -> [[i32; C]; R] {
-        let mut sums = [[_mm256_setzero_si256(); C]; R];
-        for at in (0..weights[0].len()).step_by(16) {
-            // SAFETY: `at + 16` is within every slice, since all have the same length, a multiple of 16.
-            let columns: [__m256i; C] = std::array::from_fn(|c| unsafe {
-                _mm256_cvtepi8_epi16(_mm_loadu_si128(weights[c].as_ptr().add(at).cast()))
-            });
+    unsafe fn tile<const R: usize, const P: usize>(rows: [&[i16]; R], panels: [&[i8]; P]) -> [[Sums; P]; R] {
+        let mut sums = [[[_mm256_setzero_si256(); REGISTERS]; P]; R];
+        for group in 0..rows[0].len() / GROUP {
+            let mut fours = [_mm256_setzero_si256(); R];
             for r in 0..R {
-                // SAFETY: as above.
-                let row = unsafe { _mm256_loadu_si256(activations[r].as_ptr().add(at).cast()) };
-                for c in 0..C {
-                    sums[r][c] = _mm256_add_epi32(sums[r][c], _mm256_madd_epi16(row, columns[c]));
+                // SAFETY: a row has four 16-bit numbers for each group.
+                let four = unsafe { rows[r].as_ptr().add(group * GROUP).cast::<i64>().read_unaligned() };
+                fours[r] = _mm256_set1_epi64x(four);
+            }
+            for p in 0..P {
+                for part in 0..REGISTERS {
+                    let at = (group * REGISTERS + part) * 16;
+                    // SAFETY: a panel has four times 16 bytes for each group.
+                    let bytes = unsafe { _mm_loadu_si128(panels[p].as_ptr().add(at).cast()) };
+                    let weights = _mm256_cvtepi8_epi16(bytes);
+                    for r in 0..R {
+                        let products = _mm256_madd_epi16(fours[r], weights);
+                        sums[r][p][part] = _mm256_add_epi32(sums[r][p][part], products);
+                    }
                 }
             }
         }
-        // No closure: it would not have the instructions.
-        let mut found = [[0; C]; R];
+        let mut found = [[[0; PANEL]; P]; R];
         for r in 0..R {
-            for c in 0..C {
-                found[r][c] = sum(sums[r][c]);
+            for p in 0..P {
+                let mut halves = [0; 2 * PANEL];
+                for part in 0..REGISTERS {
+                    // SAFETY: it holds as many bytes as the four registers.
+                    unsafe {
+                        _mm256_storeu_si256(halves.as_mut_ptr().add(part * 8).cast(), sums[r][p][part])
+                    };
+                }
+                for (sum, pair) in found[r][p].iter_mut().zip(halves.chunks_exact(2)) {
+                    *sum = pair[0] + pair[1];
+                }
             }
         }
         found
     }
-}
-
-#[target_feature(enable = "avx2")]
-fn sum(lanes: __m256i) -> i32 {
-    let four = _mm_add_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
-    let two = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0b0100_1110));
-    _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32(two, 0b1011_0001)))
 }

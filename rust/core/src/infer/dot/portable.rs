@@ -1,24 +1,33 @@
 //! Plain Rust; also what the others are tested against.
 
-use super::Dot;
+use super::{Dot, GROUP, PANEL, Sums};
 
 pub struct Portable;
 
 impl Dot for Portable {
     type Lane = i16;
     const OFFSET: i32 = 0;
-    const ROWS: usize = 4;
 
     fn lane(value: i8) -> i16 {
         value.into()
     }
 
-    unsafe fn tile<const R: usize, const C: usize>(
-        activations: [&[i16]; R],
-        weights: [&[i8]; C],
-    ) -> [[i32; C]; R] {
-        activations.map(|row| {
-            weights.map(|column| row.iter().zip(column).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum())
+    fn shape(_: usize) -> (usize, usize) {
+        (1, 1)
+    }
+
+    unsafe fn tile<const R: usize, const P: usize>(rows: [&[i16]; R], panels: [&[i8]; P]) -> [[Sums; P]; R] {
+        rows.map(|row| {
+            panels.map(|panel| {
+                let mut sums = [0; PANEL];
+                for (four, weights) in row.chunks_exact(GROUP).zip(panel.chunks_exact(PANEL * GROUP)) {
+                    for (sum, weights) in sums.iter_mut().zip(weights.chunks_exact(GROUP)) {
+                        *sum +=
+                            four.iter().zip(weights).map(|(&a, &w)| i32::from(a) * i32::from(w)).sum::<i32>();
+                    }
+                }
+                sums
+            })
         })
     }
 }

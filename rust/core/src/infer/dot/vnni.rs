@@ -1,44 +1,50 @@
 //! AVX512-VNNI: unsigned activations times signed weights, four products a lane and step.
 
 use std::arch::x86_64::{
-    __m512i, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_reduce_add_epi32, _mm512_setzero_si512,
+    __m512i, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32, _mm512_setzero_si512,
+    _mm512_storeu_si512,
 };
 
-use super::Dot;
+use super::{Dot, GROUP, PANEL, Sums};
 
 pub struct Vnni;
 
 impl Dot for Vnni {
     type Lane = u8;
     const OFFSET: i32 = 128;
-    const ROWS: usize = 4;
 
     fn lane(value: i8) -> u8 {
         (i16::from(value) + 128) as u8
     }
 
+    fn shape(_: usize) -> (usize, usize) {
+        (4, 4)
+    }
+
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn tile<const R: usize, const C: usize>(
-        activations: [&[u8]; R],
-        weights: [&[i8]; C],
-    ) -> [[i32; C]; R] {
-        let mut sums = [[_mm512_setzero_si512(); C]; R];
-        for at in (0..weights[0].len()).step_by(64) {
-            // SAFETY: `at + 64` is within every slice, since all have the same length, a multiple of 64.
-            let columns: [__m512i; C] =
-                std::array::from_fn(|c| unsafe { _mm512_loadu_si512(weights[c].as_ptr().add(at).cast()) });
+    unsafe fn tile<const R: usize, const P: usize>(rows: [&[u8]; R], panels: [&[i8]; P]) -> [[Sums; P]; R] {
+        let mut sums = [[_mm512_setzero_si512(); P]; R];
+        for group in 0..rows[0].len() / GROUP {
+            let mut weights: [__m512i; P] = [_mm512_setzero_si512(); P];
+            for p in 0..P {
+                // SAFETY: a panel has a register's bytes for each group.
+                weights[p] =
+                    unsafe { _mm512_loadu_si512(panels[p].as_ptr().add(group * PANEL * GROUP).cast()) };
+            }
             for r in 0..R {
-                // SAFETY: as above.
-                let row = unsafe { _mm512_loadu_si512(activations[r].as_ptr().add(at).cast()) };
-                for c in 0..C {
-                    sums[r][c] = _mm512_dpbusd_epi32(sums[r][c], row, columns[c]);
+                // SAFETY: a row has four bytes for each group.
+                let four = unsafe { rows[r].as_ptr().add(group * GROUP).cast::<i32>().read_unaligned() };
+                let row = _mm512_set1_epi32(four);
+                for p in 0..P {
+                    sums[r][p] = _mm512_dpbusd_epi32(sums[r][p], row, weights[p]);
                 }
             }
         }
-        let mut found = [[0; C]; R];
+        let mut found = [[[0; PANEL]; P]; R];
         for r in 0..R {
-            for c in 0..C {
-                found[r][c] = _mm512_reduce_add_epi32(sums[r][c]);
+            for p in 0..P {
+                // SAFETY: it holds as many bytes as the register.
+                unsafe { _mm512_storeu_si512(found[r][p].as_mut_ptr().cast(), sums[r][p]) };
             }
         }
         found
