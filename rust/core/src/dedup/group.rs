@@ -5,7 +5,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::band::Candidates;
-use super::verify::{Pair, Probes, Verifier};
+use super::probe::Probe;
+use super::verify::{Pair, Verifier};
 use crate::error::Result;
 use crate::job::Job;
 
@@ -107,15 +108,15 @@ impl<'a> Board<'a> {
         let earlier: Vec<_> = block
             .clone()
             .into_par_iter()
-            .map_init(Probes::default, |probes, rank| {
+            .map_init(Probe::default, |probe, rank| {
                 job.check()?;
-                Ok(self.first_duplicate(rank, 0, probes))
+                Ok(self.first_duplicate(rank, 0, probe))
             })
             .collect::<Result<_>>()?;
-        let mut probes = Probes::default();
+        let mut probe = Probe::default();
         for (rank, earlier) in block.clone().zip(earlier) {
             let place = self.order[rank] as usize;
-            self.fates[place] = earlier.or_else(|| self.first_duplicate(rank, block.start, &mut probes));
+            self.fates[place] = earlier.or_else(|| self.first_duplicate(rank, block.start, &mut probe));
             if self.fates[place].is_none() && !self.gone[place] {
                 self.keep(rank);
             }
@@ -124,7 +125,7 @@ impl<'a> Board<'a> {
     }
 
     /// The place of the first kept row from rank `from` on that the row of this rank is a duplicate of.
-    fn first_duplicate(&self, rank: usize, from: usize, probes: &mut Probes) -> Option<(u32, f64)> {
+    fn first_duplicate(&self, rank: usize, from: usize, probe: &mut Probe) -> Option<(u32, f64)> {
         let place = self.order[rank] as usize;
         if (self.candidates.rows[place] as usize) < self.candidates.against || self.gone[place] {
             return None;
@@ -136,7 +137,7 @@ impl<'a> Board<'a> {
         }
         others.sort_unstable();
         others.dedup();
-        let mut pair = Pair::new(self.verifier, place, probes);
+        let mut pair = Pair::new(self.verifier, place, probe);
         others.into_iter().find_map(|other| {
             let other = self.order[other as usize];
             pair.with(other as usize).map(|similarity| (other, similarity))

@@ -11,6 +11,8 @@ use std::sync::LazyLock;
 const BORDER: u32 = 0x1F;
 /// Marks a character that is left out. NUL is itself one of these.
 const LEFT_OUT: u16 = 0;
+/// From an ASCII character to the same one in full width.
+const WIDE: u32 = 0xFEE0;
 const NUMBER_BASE: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The compared form of one row; made anew in the same memory for each row.
@@ -40,9 +42,11 @@ impl Compared {
                 self.put(BORDER);
             }
             let start = self.length;
-            self.push(part, normalize);
+            if normalize {
+                self.push::<true>(part);
+            }
             if self.length == start {
-                self.push(part, false);
+                self.push::<false>(part);
             }
         }
     }
@@ -57,43 +61,55 @@ impl Compared {
         self.numbers
     }
 
-    fn push(&mut self, part: &str, normalize: bool) {
+    fn push<const NORMALIZE: bool>(&mut self, part: &str) {
         (self.after_digit, self.gap) = (false, None);
         let mut rest = part;
         loop {
             if !self.after_digit {
-                rest = self.push_run(rest, normalize);
+                rest = self.push_run::<NORMALIZE>(rest);
             }
             let mut chars = rest.chars();
             let Some(c) = chars.next() else { break };
-            self.push_other(c, normalize);
+            self.push_other(c, NORMALIZE);
             rest = chars.as_str();
         }
     }
 
-    /// Takes in the characters of three bytes that `text` begins with, up to a digit, and returns the rest.
+    /// Takes in the characters of one or three bytes that `text` begins with, up to a digit, and returns the
+    /// rest.
     ///
-    /// These are nearly all of Chinese text, and are read with no decision but where the run ends.
-    fn push_run<'a>(&mut self, text: &'a str, normalize: bool) -> &'a str {
-        let (triples, _) = text.as_bytes().as_chunks::<3>();
+    /// These are nearly all of Chinese text, and are read with no decision but their length and where the
+    /// run ends.
+    fn push_run<'a, const NORMALIZE: bool>(&mut self, text: &'a str) -> &'a str {
         let (table, buffer) = (&FOLDED[..], &mut self.buffer[..]);
-        let (mut read, mut length) = (0, self.length);
-        for &[first, second, third] in triples {
-            if first & 0xF0 != 0xE0 {
-                break;
+        let (mut bytes, mut length) = (text.as_bytes(), self.length);
+        loop {
+            let (code, rest) = match bytes {
+                [first @ 0xE0..=0xEF, second, third, rest @ ..] => (
+                    u32::from(first & 0x0F) << 12 | u32::from(second & 0x3F) << 6 | u32::from(third & 0x3F),
+                    rest,
+                ),
+                [first @ (0..b'0' | b':'..=0x7F), rest @ ..] => (u32::from(*first), rest),
+                _ => break,
+            };
+            if NORMALIZE {
+                let folded = u32::from(table[code as usize]);
+                if is_digit(folded) {
+                    break;
+                }
+                buffer[length] = folded;
+                length += usize::from(folded != u32::from(LEFT_OUT));
+            } else {
+                if is_digit(code.wrapping_sub(WIDE)) {
+                    break;
+                }
+                buffer[length] = code;
+                length += 1;
             }
-            let code =
-                u32::from(first & 0x0F) << 12 | u32::from(second & 0x3F) << 6 | u32::from(third & 0x3F);
-            let folded = table[code as usize];
-            if is_digit(folded.into()) {
-                break;
-            }
-            buffer[length] = if normalize { folded.into() } else { code };
-            length += usize::from(!normalize || folded != LEFT_OUT);
-            read += 1;
+            bytes = rest;
         }
         self.length = length;
-        &text[3 * read..]
+        &text[text.len() - bytes.len()..]
     }
 
     fn push_other(&mut self, c: char, normalize: bool) {
@@ -155,7 +171,7 @@ fn fold(c: char) -> u16 {
 
 fn narrow(c: char) -> char {
     match c {
-        '\u{FF01}'..='\u{FF5E}' => char::from_u32(c as u32 - 0xFEE0).unwrap_or(c),
+        '\u{FF01}'..='\u{FF5E}' => char::from_u32(c as u32 - WIDE).unwrap_or(c),
         '\u{3000}' => ' ',
         '\u{2212}' => '-',
         _ => c,
@@ -216,6 +232,14 @@ mod tests {
     #[test]
     fn columns_do_not_run_into_each_other() {
         assert_ne!(compared(&["ab", "c"]).0, compared(&["a", "bc"]).0);
+    }
+
+    #[test]
+    fn digits_are_known_without_folding_too() {
+        for c in (0..=u32::from(u16::MAX)).filter_map(char::from_u32) {
+            let code = c as u32;
+            assert_eq!(is_digit(fold(c).into()), is_digit(code) || is_digit(code.wrapping_sub(WIDE)), "{c}");
+        }
     }
 
     #[test]

@@ -3,8 +3,6 @@
 //! Most pairs that are no duplicates are turned away by their bitmaps before their n-grams are compared.
 
 use std::ops::Range;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
 
 use rayon::prelude::*;
 
@@ -29,9 +27,12 @@ pub struct Verifier {
     threshold: f64,
     distinct_numbers: bool,
     keep: Keep,
-    texts: Shelf,
+    shelves: Vec<Shelf>,
+    /// Shelf of each text, and its number there.
+    places: Vec<(u32, u32)>,
 }
 
+/// Texts that were taken up together; they stay where they are from then on.
 #[derive(Debug, Default)]
 struct Shelf {
     codes: Vec<u32>,
@@ -43,8 +44,15 @@ struct Shelf {
     bit_ends: Vec<usize>,
     /// No more than the different n-grams of each text, and seldom less.
     least_sizes: Vec<u32>,
-    /// Different n-grams of each text; 0 until somebody asks, as most texts are never compared in full.
-    sizes: Vec<AtomicU32>,
+}
+
+/// What is known of one text.
+#[derive(Clone, Copy)]
+struct Text<'a> {
+    codes: &'a [u32],
+    numbers: u64,
+    bits: &'a [u64],
+    least_size: u32,
 }
 
 impl Verifier {
@@ -57,7 +65,8 @@ impl Verifier {
             threshold: options.threshold,
             distinct_numbers: options.distinct_numbers,
             keep: options.keep,
-            texts: Shelf::default(),
+            shelves: Vec::new(),
+            places: Vec::new(),
         }
     }
 
@@ -79,20 +88,23 @@ impl Verifier {
             Ok(shelf)
         });
         let shelves: Vec<Shelf> = job.run(|| chunks.collect::<Result<_>>())?;
-        shelves.into_iter().for_each(|shelf| self.texts.append(shelf));
+        for (number, shelf) in (self.shelves.len() as u32..).zip(&shelves) {
+            self.places.extend((0..shelf.ends.len() as u32).map(|text| (number, text)));
+        }
+        self.shelves.extend(shelves);
         Ok(())
     }
 
     /// Number of texts.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.texts.ends.len()
+        self.places.len()
     }
 
     /// True if there is no text.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.texts.ends.is_empty()
+        self.places.is_empty()
     }
 
     /// The places of all texts in the order in which it is decided whether they stay; the first `against`
@@ -101,8 +113,7 @@ impl Verifier {
         let mut order: Vec<u32> = (0..self.len() as u32).collect();
         if self.keep == Keep::Longest {
             // Stable: of several longest ones the first stays.
-            order[against..]
-                .sort_by_key(|&place| std::cmp::Reverse(part(&self.texts.ends, place as usize).len()));
+            order[against..].sort_by_key(|&place| std::cmp::Reverse(self.text(place as usize).codes.len()));
         }
         order
     }
@@ -111,51 +122,58 @@ impl Verifier {
     /// duplicates.
     #[must_use]
     pub fn duplicates(&self, one: usize, other: usize) -> Option<f64> {
-        Pair::new(self, one, &mut Probes::default()).with(other)
+        Pair::new(self, one, &mut Probe::default()).with(other)
+    }
+
+    fn text(&self, place: usize) -> Text<'_> {
+        let (shelf, text) = self.places[place];
+        self.shelves[shelf as usize].get(text as usize)
     }
 }
 
 /// One text, made ready to be compared with several others.
 pub(super) struct Pair<'a> {
     verifier: &'a Verifier,
-    one: usize,
-    probes: &'a mut Probes,
-    loaded: bool,
-}
-
-/// Tables for the two texts of a pair, reused from pair to pair.
-#[derive(Debug, Default)]
-pub(super) struct Probes {
-    one: Probe,
-    other: Probe,
+    one: Text<'a>,
+    probe: &'a mut Probe,
+    /// Different n-grams of the text, once the probe holds it.
+    size: Option<u32>,
 }
 
 impl<'a> Pair<'a> {
-    pub fn new(verifier: &'a Verifier, one: usize, probes: &'a mut Probes) -> Self {
-        Self { verifier, one, probes, loaded: false }
+    /// The probe is reused from text to text.
+    pub fn new(verifier: &'a Verifier, one: usize, probe: &'a mut Probe) -> Self {
+        Self { verifier, one: verifier.text(one), probe, size: None }
     }
 
     /// As [`Verifier::duplicates`].
     pub fn with(&mut self, other: usize) -> Option<f64> {
-        let Verifier { ngram, threshold, distinct_numbers, texts, .. } = self.verifier;
-        if *distinct_numbers && texts.numbers[self.one] != texts.numbers[other] {
+        let Verifier { ngram, threshold, distinct_numbers, .. } = *self.verifier;
+        let (one, other) = (self.one, self.verifier.text(other));
+        if distinct_numbers && one.numbers != other.numbers {
             return None;
         }
-        if texts.most_similarity(self.one, other, *ngram) < threshold - ROUNDING {
+        if one.most_similarity(other, ngram) < threshold - ROUNDING {
             return None;
         }
-        let text = texts.get(self.one);
-        if !self.loaded {
-            texts.sizes[self.one].store(self.probes.one.load(text, *ngram), Relaxed);
-            self.loaded = true;
-        }
-        let size = texts.sizes[self.one].load(Relaxed);
-        let both = f64::from(size) + f64::from(texts.size(other, *ngram, &mut self.probes.other));
+        let size = *self.size.get_or_insert_with(|| self.probe.load(one.codes, ngram));
+        let least = f64::from(size) + f64::from(other.least_size);
         // One less than needed, so that rounding never decides; the quotient below does.
-        let needed = ((threshold * both / (1.0 + threshold)) as usize).saturating_sub(1);
-        let shared = self.probes.one.count_shared(text, texts.get(other), *ngram, needed)?;
-        let similarity = shared as f64 / (both - shared as f64);
-        (similarity >= *threshold).then_some(similarity)
+        let needed = ((threshold * least / (1.0 + threshold)) as usize).saturating_sub(1);
+        let shared = self.probe.count_shared(one.codes, other.codes, ngram, needed)?;
+        let all = size as usize + self.probe.count_others(other.codes, ngram);
+        let similarity = shared as f64 / all as f64;
+        (similarity >= threshold).then_some(similarity)
+    }
+}
+
+impl Text<'_> {
+    /// No less than the similarity of two texts.
+    fn most_similarity(self, other: Self, ngram: usize) -> f64 {
+        let windows = |text: Self| windows(text.codes, ngram) as u32;
+        let shared = sieve::most_shared(self.bits, windows(self), other.bits, windows(other));
+        let both = self.least_size + other.least_size;
+        f64::from(shared) / f64::from(both.saturating_sub(shared).max(1))
     }
 }
 
@@ -169,46 +187,15 @@ impl Shelf {
         hashes.iter().for_each(|&hash| sieve::add(&mut self.bits[start..], hash));
         self.bit_ends.push(self.bits.len());
         self.least_sizes.push(least_size);
-        self.sizes.push(AtomicU32::new(0));
     }
 
-    fn append(&mut self, others: Self) {
-        let (codes, bits) = (self.codes.len(), self.bits.len());
-        self.codes.extend(others.codes);
-        self.ends.extend(others.ends.iter().map(|end| end + codes));
-        self.numbers.extend(others.numbers);
-        self.bits.extend(others.bits);
-        self.bit_ends.extend(others.bit_ends.iter().map(|end| end + bits));
-        self.least_sizes.extend(others.least_sizes);
-        self.sizes.extend(others.sizes);
-    }
-
-    /// No less than the similarity of two texts.
-    fn most_similarity(&self, one: usize, other: usize, ngram: usize) -> f64 {
-        let windows = |text| windows(self.get(text), ngram) as u32;
-        let shared = sieve::most_shared(self.bits(one), windows(one), self.bits(other), windows(other));
-        let both = self.least_sizes[one] + self.least_sizes[other];
-        f64::from(shared) / f64::from(both.saturating_sub(shared).max(1))
-    }
-
-    /// Different n-grams of a text.
-    fn size(&self, text: usize, ngram: usize, probe: &mut Probe) -> u32 {
-        // Whoever computes it computes the same, so no thread has to wait for another.
-        let known = self.sizes[text].load(Relaxed);
-        if known > 0 {
-            return known;
+    fn get(&self, text: usize) -> Text<'_> {
+        Text {
+            codes: &self.codes[part(&self.ends, text)],
+            numbers: self.numbers[text],
+            bits: &self.bits[part(&self.bit_ends, text)],
+            least_size: self.least_sizes[text],
         }
-        let size = probe.load(self.get(text), ngram);
-        self.sizes[text].store(size, Relaxed);
-        size
-    }
-
-    fn get(&self, text: usize) -> &[u32] {
-        &self.codes[part(&self.ends, text)]
-    }
-
-    fn bits(&self, text: usize) -> &[u64] {
-        &self.bits[part(&self.bit_ends, text)]
     }
 }
 

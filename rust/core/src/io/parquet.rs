@@ -1,5 +1,6 @@
 //! Parquet files: opened, and written through [`Output`].
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -7,13 +8,17 @@ use std::thread::{Builder, JoinHandle};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_writer::{
+    ArrowColumnChunk, ArrowColumnWriter, ArrowRowGroupWriterFactory, compute_leaves,
+};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
 
 use super::Output;
 use crate::error::{Error, Result};
@@ -24,24 +29,32 @@ pub(super) const BATCH_ROWS: usize = 8_192;
 /// Rows of a row group: what the stream permutes and what a reader holds at least.
 const ROW_GROUP_ROWS: usize = 16_384;
 
-/// Groups of batches of [`BATCH_ROWS`] rows or more that wait to be written.
-const QUEUE: usize = 4;
+/// Threads that encode and compress; each takes a row group of its own.
+const ENCODERS: usize = 2;
+
+/// Row groups that are under way or wait for their turn in the file.
+const QUEUE: usize = 2 * ENCODERS;
 
 /// A Parquet file that appears under its name only when it is whole.
 ///
-/// Encoding and compression take about as long as the work that made the rows, so they run on a thread of
-/// their own beside it. What goes wrong there is told by the next call.
+/// Encoding and compression take longer than most work that made the rows, so they run on threads of their
+/// own beside it. What goes wrong there is told by a later call.
 pub struct ParquetOutput {
     path: PathBuf,
-    /// Batches not handed over yet: small ones go together.
+    schema: SchemaRef,
+    file: SerializedFileWriter<Output>,
+    columns: ArrowRowGroupWriterFactory,
+    /// Rows of the next row group.
     pending: Vec<RecordBatch>,
     pending_rows: usize,
-    /// Gone once the last batch is handed over.
-    batches: Option<Sender<Vec<RecordBatch>>>,
-    writer: Option<JoinHandle<Result<ArrowWriter<Output>, ParquetError>>>,
-    notes: Vec<KeyValue>,
+    encoders: Encoders,
+    /// Row groups that were handed over, in order.
+    encoded: VecDeque<Receiver<Encoded>>,
+    row_groups: usize,
     rows: u64,
 }
+
+type Encoded = Result<Vec<ArrowColumnChunk>, ParquetError>;
 
 impl ParquetOutput {
     /// Opens `path` for rows of this schema (zstd, row groups of 16,384 rows).
@@ -54,21 +67,19 @@ impl ParquetOutput {
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
             .build();
         let output = Output::create(path)?;
-        let mut writer =
-            ArrowWriter::try_new(output, schema, Some(properties)).map_err(Error::parquet(path))?;
-        let (batches, waiting) = bounded::<Vec<RecordBatch>>(QUEUE);
-        let write = move || {
-            waiting.iter().flatten().try_for_each(|batch| writer.write(&batch))?;
-            Ok(writer)
-        };
-        let writer = Builder::new().name("smolchat-write".into()).spawn(write).map_err(Error::io(path))?;
+        let (file, columns) = ArrowWriter::try_new(output, schema.clone(), Some(properties))
+            .and_then(ArrowWriter::into_serialized_writer)
+            .map_err(Error::parquet(path))?;
         Ok(Self {
             path: path.to_owned(),
+            schema,
+            file,
+            columns,
             pending: Vec::new(),
             pending_rows: 0,
-            batches: Some(batches),
-            writer: Some(writer),
-            notes: Vec::new(),
+            encoders: Encoders::start().map_err(Error::io(path))?,
+            encoded: VecDeque::new(),
+            row_groups: 0,
             rows: 0,
         })
     }
@@ -79,25 +90,22 @@ impl ParquetOutput {
     /// [`Error::Io`], for example a full disk.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.rows += batch.num_rows() as u64;
-        self.pending.push(batch.clone());
-        self.pending_rows += batch.num_rows();
-        if self.pending_rows < BATCH_ROWS || self.hand_over() {
-            return Ok(());
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let rows = (batch.num_rows() - start).min(ROW_GROUP_ROWS - self.pending_rows);
+            self.pending.push(batch.slice(start, rows));
+            self.pending_rows += rows;
+            start += rows;
+            if self.pending_rows == ROW_GROUP_ROWS {
+                self.hand_over()?;
+            }
         }
-        // The writer is gone: it says why.
-        self.close().map(drop)
-    }
-
-    /// False if nobody takes the batches.
-    fn hand_over(&mut self) -> bool {
-        let batches = std::mem::take(&mut self.pending);
-        self.pending_rows = 0;
-        self.batches.as_ref().is_some_and(|writer| writer.send(batches).is_ok())
+        Ok(())
     }
 
     /// Says something about the file in its metadata.
     pub fn note(&mut self, key: &str, value: String) {
-        self.notes.push(KeyValue::new(key.to_owned(), value));
+        self.file.append_key_value_metadata(KeyValue::new(key.to_owned(), value));
     }
 
     /// Writes the footer, gives the file its final name and returns its rows.
@@ -105,29 +113,100 @@ impl ParquetOutput {
     /// # Errors
     /// [`Error::Io`], for example a full disk; nothing is left behind then.
     pub fn finish(mut self) -> Result<u64> {
-        self.hand_over();
-        let mut writer = self.close()?;
-        for note in self.notes.drain(..) {
-            writer.append_key_value_metadata(note);
+        if self.pending_rows > 0 {
+            self.hand_over()?;
         }
-        writer.into_inner().map_err(Error::parquet(&self.path))?.finish()?;
+        while !self.encoded.is_empty() {
+            self.append_next()?;
+        }
+        self.file.into_inner().map_err(Error::parquet(&self.path))?.finish()?;
         Ok(self.rows)
     }
 
-    /// Waits until all batches are written.
-    fn close(&mut self) -> Result<ArrowWriter<Output>> {
-        self.batches = None;
-        let writer = self.writer.take().ok_or_else(|| Error::Internal("already closed".into()))?;
-        let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        written.map_err(Error::parquet(&self.path))
+    /// Gives the pending rows to the encoders, and takes from them what is more than the queue holds.
+    fn hand_over(&mut self) -> Result<()> {
+        let columns =
+            self.columns.create_column_writers(self.row_groups).map_err(Error::parquet(&self.path))?;
+        let (schema, batches) = (self.schema.clone(), std::mem::take(&mut self.pending));
+        self.encoded.push_back(self.encoders.encode(RowGroup { schema, batches, columns })?);
+        (self.pending_rows, self.row_groups) = (0, self.row_groups + 1);
+        while self.encoded.len() > QUEUE {
+            self.append_next()?;
+        }
+        Ok(())
+    }
+
+    /// Appends the oldest row group to the file.
+    fn append_next(&mut self) -> Result<()> {
+        let Some(waiting) = self.encoded.pop_front() else { return Ok(()) };
+        let chunks = waiting.recv().map_err(|_| Error::Internal("an encoder ended early".into()))?;
+        let append = || {
+            let chunks = chunks?;
+            let mut row_group = self.file.next_row_group()?;
+            chunks.into_iter().try_for_each(|chunk| chunk.append_to_row_group(&mut row_group))?;
+            row_group.close().map(drop)
+        };
+        append().map_err(Error::parquet(&self.path))
     }
 }
 
-impl Drop for ParquetOutput {
+/// Rows and the writers of their columns.
+struct RowGroup {
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+    columns: Vec<ArrowColumnWriter>,
+}
+
+impl RowGroup {
+    fn encode(mut self) -> Encoded {
+        for batch in &self.batches {
+            let mut columns = self.columns.iter_mut();
+            for (field, array) in self.schema.fields().iter().zip(batch.columns()) {
+                // A nested column has a writer for each of its leaves.
+                let leaves = compute_leaves(field, array)?;
+                leaves.iter().zip(&mut columns).try_for_each(|(leaf, column)| column.write(leaf))?;
+            }
+        }
+        self.columns.into_iter().map(ArrowColumnWriter::close).collect()
+    }
+}
+
+/// Threads that encode row groups.
+struct Encoders {
+    /// Gone once there is no more to come.
+    work: Option<Sender<(RowGroup, Sender<Encoded>)>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Encoders {
+    fn start() -> std::io::Result<Self> {
+        let (work, waiting) = bounded::<(RowGroup, Sender<Encoded>)>(QUEUE);
+        let run = |waiting: Receiver<(RowGroup, Sender<Encoded>)>| {
+            for (rows, reply) in waiting {
+                // Nobody listens if the file was given up.
+                let _ = reply.send(rows.encode());
+            }
+        };
+        let threads = (0..ENCODERS).map(|number| {
+            let waiting = waiting.clone();
+            Builder::new().name(format!("smolchat-write-{number}")).spawn(move || run(waiting))
+        });
+        Ok(Self { threads: threads.collect::<std::io::Result<_>>()?, work: Some(work) })
+    }
+
+    /// Where the encoded columns will come from.
+    fn encode(&self, rows: RowGroup) -> Result<Receiver<Encoded>> {
+        let (reply, encoded) = bounded(1);
+        let taken = self.work.as_ref().is_some_and(|work| work.send((rows, reply)).is_ok());
+        if taken { Ok(encoded) } else { Err(Error::Internal("the encoders ended early".into())) }
+    }
+}
+
+impl Drop for Encoders {
     fn drop(&mut self) {
-        self.batches = None;
-        // The partial file must be gone when this returns; what failed was told or no longer matters.
-        let _ = self.writer.take().map(JoinHandle::join);
+        self.work = None;
+        // No thread outlives the file; one that panicked was told of by its reply that never came.
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
 }
 
