@@ -27,6 +27,7 @@ impl Dot for Avx2 {
         if rows == 1 { (1, 2) } else { (2, 1) }
     }
 
+    #[expect(clippy::needless_range_loop, reason = "`part` is a place in the panel as well")]
     #[target_feature(enable = "avx2")]
     unsafe fn tile<const R: usize, const P: usize>(rows: [&[i16]; R], panels: [&[i8]; P]) -> [[Sums; P]; R] {
         let mut sums = [[[_mm256_setzero_si256(); REGISTERS]; P]; R];
@@ -54,11 +55,9 @@ impl Dot for Avx2 {
         for r in 0..R {
             for p in 0..P {
                 let mut halves = [0; 2 * PANEL];
-                for part in 0..REGISTERS {
-                    // SAFETY: it holds as many bytes as the four registers.
-                    unsafe {
-                        _mm256_storeu_si256(halves.as_mut_ptr().add(part * 8).cast(), sums[r][p][part])
-                    };
+                for (register, eight) in sums[r][p].iter().zip(halves.chunks_exact_mut(8)) {
+                    // SAFETY: eight numbers of 32 bits are a register.
+                    unsafe { _mm256_storeu_si256(eight.as_mut_ptr().cast(), *register) };
                 }
                 for (sum, pair) in found[r][p].iter_mut().zip(halves.chunks_exact(2)) {
                     *sum = pair[0] + pair[1];
