@@ -25,8 +25,10 @@ from smolchat_fast import _core
 from smolchat_fast.errors import StageError
 
 PARTIAL = ".partial"
-NOT_OUTPUT = ("manifest.json", "begun.json")
-"""Files of a folder that say how it was made."""
+INT8_PACK = "int8.pack"
+"""What `serve` keeps beside a model."""
+NOT_OUTPUT = ("manifest.json", "begun.json", INT8_PACK)
+"""Files of a folder that are not what was made: they say how, or can be made again."""
 
 Report = dict[str, Any]
 """What a stage tells of its work, as JSON types: counts, reasons, measures."""

@@ -17,6 +17,7 @@ from smolchat_fast.serve.core_network import CoreNetwork
 from smolchat_fast.serve.loading import load
 from smolchat_fast.serve.torch_network import TorchNetwork
 from smolchat_fast.serve.weights import Weights
+from smolchat_fast.stage import INT8_PACK, file_hash
 
 KERNELS = _core.infer_kernels()
 
@@ -135,7 +136,7 @@ def test_matrices_are_kept_beside_the_model_and_made_anew_when_they_do_not_fit(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = logits(networks(folder)[1], PROMPTS, STEPS)
-    kept = folder / pack.NAME
+    kept = folder / INT8_PACK
     whole = kept.read_bytes()
 
     def same() -> bool:
@@ -159,12 +160,21 @@ def test_matrices_are_kept_beside_the_model_and_made_anew_when_they_do_not_fit(
     assert [path.name for path in folder.glob("*.partial")] == []
 
 
+def test_the_kept_matrices_do_not_make_it_another_model(folder: Path) -> None:
+    """A run that made the model and is asked for again finds it as it was."""
+    (folder / INT8_PACK).unlink(missing_ok=True)
+    before = file_hash(folder)
+    networks(folder)
+    assert (folder / INT8_PACK).exists()
+    assert file_hash(folder) == before
+
+
 def test_a_folder_that_cannot_be_written_to_is_served(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / pack.NAME).unlink(missing_ok=True)
+    (folder / INT8_PACK).unlink(missing_ok=True)
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
     assert logits(networks(folder)[1], PROMPTS, STEPS)
-    assert not list(folder.glob(f"{pack.NAME}*"))
+    assert not list(folder.glob(f"{INT8_PACK}*"))

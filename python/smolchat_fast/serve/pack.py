@@ -20,10 +20,10 @@ from torch import Tensor
 
 from smolchat_fast._core import Int8Matrix
 from smolchat_fast.serve.weights import Weights
+from smolchat_fast.stage import INT8_PACK
 
 log = logging.getLogger(__name__)
 
-NAME = "int8.pack"
 FORMAT = 1
 """Changes when the core arranges its numbers in another way."""
 
@@ -45,7 +45,7 @@ class Pack:
 
 def load(weights: Weights) -> Pack:
     """The matrices from the file beside the weights, which is written first if it does not fit them."""
-    path = weights.folder / NAME
+    path = weights.folder / INT8_PACK
     key = hashlib.sha256(
         f"{FORMAT} {weights.identity()} {weights.config.to_json_string()}".encode()
     ).hexdigest()
