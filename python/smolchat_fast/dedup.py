@@ -41,6 +41,9 @@ class DedupOptions:
     """Compare letters and digits in one width and case, without spaces and sentence punctuation."""
     distinct_numbers: bool = True
     """Rows whose numbers differ are never duplicates."""
+    distinct_questions: Literal["no", "first_line", "last_line"] = "no"
+    """Line of the first column that holds the question of a longer text. Rows whose questions are no
+    duplicates by themselves are never duplicates, unless all of their text is the same."""
     columns: tuple[str, ...] = ()
     """Columns that are compared together; none: prompt and response, or text."""
     keep: Literal["first", "longest"] = "first"

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use rustc_hash::FxHashSet;
-use smolchat_core::dedup::{DedupOptions, Groups, Keep, find_duplicates_against};
+use smolchat_core::dedup::{DedupOptions, Groups, Keep, QuestionLine, find_duplicates_against};
 
 use crate::{Jobs, mutate};
 
@@ -39,17 +39,21 @@ fn options() -> impl Strategy<Value = DedupOptions> {
     let keep = select(vec![Keep::First, Keep::Longest]);
     let threshold = select(vec![0.3, 0.5, 0.8, 1.0]);
     let contained = select(vec![0.0, 0.0, 0.5, 1.0]);
-    (1_usize..8, threshold, any::<[bool; 2]>(), keep, contained).prop_map(
-        |(ngram, threshold, [normalize, distinct_numbers], keep, contained)| DedupOptions {
-            // So many that no pair is missed by chance.
-            hashes: 256,
-            ngram,
-            threshold,
-            normalize,
-            distinct_numbers,
-            keep,
-            contained,
-            ..DedupOptions::default()
+    let questions = select(vec![QuestionLine::No, QuestionLine::FirstLine, QuestionLine::LastLine]);
+    (1_usize..8, threshold, any::<[bool; 2]>(), questions, keep, contained).prop_map(
+        |(ngram, threshold, [normalize, distinct_numbers], distinct_questions, keep, contained)| {
+            DedupOptions {
+                // So many that no pair is missed by chance.
+                hashes: 256,
+                ngram,
+                threshold,
+                normalize,
+                distinct_numbers,
+                distinct_questions,
+                keep,
+                contained,
+                ..DedupOptions::default()
+            }
         },
     )
 }
@@ -79,7 +83,11 @@ pub fn check(case: &Case, jobs: &Jobs) -> Result<bool, TestCaseError> {
         };
         prop_assert!(removed.similarity >= least && removed.similarity <= 1.0, "{:?}", removed);
         if !case.options.normalize && !removed.in_against {
-            prop_assert_eq!(removed.similarity, jaccard(text, other, case.options.ngram), "{:?}", removed);
+            let Case { options: DedupOptions { ngram, threshold, distinct_questions, .. }, .. } = *case;
+            prop_assert_eq!(removed.similarity, jaccard(text, other, ngram), "{:?}", removed);
+            let asked =
+                jaccard(question(text, distinct_questions), question(other, distinct_questions), ngram);
+            prop_assert!(asked >= threshold || text == other, "{:?} asks something else", removed);
         }
     }
     let mut seen = FxHashSet::default();
@@ -87,6 +95,17 @@ pub fn check(case: &Case, jobs: &Jobs) -> Result<bool, TestCaseError> {
         prop_assert!(seen.insert(&case.rows[row as usize]), "two kept rows are the same");
     }
     Ok(!found.removed().is_empty())
+}
+
+/// The line that is asked; nothing if that is no matter.
+fn question(text: &str, line: QuestionLine) -> &str {
+    let lines = text.trim().split('\n');
+    let line = match line {
+        QuestionLine::No => None,
+        QuestionLine::FirstLine => lines.clone().next(),
+        QuestionLine::LastLine => lines.clone().next_back(),
+    };
+    line.map_or("", |line| line.strip_suffix('\r').unwrap_or(line))
 }
 
 fn jaccard(one: &str, other: &str, ngram: usize) -> f64 {

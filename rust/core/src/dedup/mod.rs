@@ -45,7 +45,7 @@ pub use files::{DedupFiles, DedupReport, deduplicate_files};
 pub use group::{Groups, Removed, groups};
 pub use index::{IndexReader, IndexWriter};
 pub(crate) use normal::Compared;
-pub use options::{DedupOptions, Keep};
+pub use options::{DedupOptions, Keep, QuestionLine};
 pub use reason::reasons;
 pub use signature::{Signatures, signatures};
 pub use texts::{TableTexts, Texts, compared_columns};

@@ -23,6 +23,9 @@ pub struct DedupOptions {
     pub normalize: bool,
     /// Rows whose numbers differ are never duplicates.
     pub distinct_numbers: bool,
+    /// Rows whose questions, a line of the first column each, are no duplicates by themselves are never
+    /// duplicates, unless all of their text is the same.
+    pub distinct_questions: QuestionLine,
     /// Columns that are compared together; none: prompt and response, or text.
     pub columns: Vec<String>,
     /// Which row of those that are alike stays.
@@ -45,6 +48,30 @@ pub enum Keep {
     Longest,
 }
 
+/// Where the question of a longer text stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuestionLine {
+    /// Questions are not compared by themselves.
+    #[default]
+    No,
+    /// On the first line that is not blank.
+    FirstLine,
+    /// On the last line that is not blank.
+    LastLine,
+}
+
+impl QuestionLine {
+    /// The question of a text.
+    pub(super) fn of(self, text: &str) -> Option<&str> {
+        match self {
+            Self::No => None,
+            Self::FirstLine => text.trim().lines().next(),
+            Self::LastLine => text.trim().lines().next_back(),
+        }
+    }
+}
+
 impl Default for DedupOptions {
     fn default() -> Self {
         Self {
@@ -53,6 +80,7 @@ impl Default for DedupOptions {
             hashes: 48,
             normalize: true,
             distinct_numbers: true,
+            distinct_questions: QuestionLine::No,
             columns: Vec::new(),
             keep: Keep::First,
             against_columns: Vec::new(),

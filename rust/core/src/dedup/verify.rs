@@ -5,11 +5,12 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
+use rustc_hash::FxHashSet;
 
 use super::normal::Compared;
-use super::options::{DedupOptions, Keep};
+use super::options::{DedupOptions, Keep, QuestionLine};
 use super::probe::Probe;
-use super::shingle::{hash_shingles, windows};
+use super::shingle::{hash_shingles, window, windows};
 use super::sieve;
 use super::texts::Texts;
 use crate::error::Result;
@@ -26,6 +27,7 @@ pub struct Verifier {
     normalize: bool,
     threshold: f64,
     distinct_numbers: bool,
+    distinct_questions: QuestionLine,
     keep: Keep,
     shelves: Vec<Shelf>,
     /// Shelf of each text, and its number there.
@@ -39,6 +41,9 @@ struct Shelf {
     /// Where each text ends in `codes`.
     ends: Vec<usize>,
     numbers: Vec<u64>,
+    /// Questions within the texts, and where each ends; empty if they are not compared by themselves.
+    questions: Vec<u32>,
+    question_ends: Vec<usize>,
     /// Bitmaps of the n-grams, and where each ends.
     bits: Vec<u64>,
     bit_ends: Vec<usize>,
@@ -51,6 +56,7 @@ struct Shelf {
 struct Text<'a> {
     codes: &'a [u32],
     numbers: u64,
+    question: &'a [u32],
     bits: &'a [u64],
     least_size: u32,
 }
@@ -64,6 +70,7 @@ impl Verifier {
             normalize: options.normalize,
             threshold: options.threshold,
             distinct_numbers: options.distinct_numbers,
+            distinct_questions: options.distinct_questions,
             keep: options.keep,
             shelves: Vec::new(),
             places: Vec::new(),
@@ -75,15 +82,19 @@ impl Verifier {
     /// # Errors
     /// [`crate::Error::Cancelled`] if the job was asked to stop.
     pub fn extend(&mut self, texts: &impl Texts, rows: &[u32], job: &Job) -> Result<()> {
-        let (ngram, normalize) = (self.ngram, self.normalize);
+        let Self { ngram, normalize, distinct_questions, .. } = *self;
         let chunks = rows.par_chunks(CHUNK_ROWS).map(|rows| {
             job.check()?;
-            let (mut compared, mut hashes) = (Compared::default(), Vec::new());
+            let (mut compared, mut question) = (Compared::default(), Compared::default());
+            let mut hashes = Vec::new();
             let (mut counter, mut shelf) = (sieve::Counter::default(), Shelf::default());
             for &row in rows {
                 compared.fill(texts.parts(row as usize), normalize);
                 hash_shingles(compared.codes(), ngram, &mut hashes, |_| {});
-                shelf.push(&compared, &hashes, counter.count(&hashes));
+                let mut parts = texts.parts(row as usize);
+                question
+                    .fill(parts.next().and_then(|first| distinct_questions.of(first)).into_iter(), normalize);
+                shelf.push(&compared, &question, &hashes, counter.count(&hashes));
             }
             Ok(shelf)
         });
@@ -163,7 +174,7 @@ impl<'a> Pair<'a> {
         let shared = self.probe.count_shared(one.codes, other.codes, ngram, needed)?;
         let all = size as usize + self.probe.count_others(other.codes, ngram);
         let similarity = shared as f64 / all as f64;
-        (similarity >= threshold).then_some(similarity)
+        (similarity >= threshold && one.asks_as(other, ngram, threshold)).then_some(similarity)
     }
 }
 
@@ -175,13 +186,27 @@ impl Text<'_> {
         let both = self.least_size + other.least_size;
         f64::from(shared) / f64::from(both.saturating_sub(shared).max(1))
     }
+
+    /// True if the questions are duplicates by themselves.
+    fn asks_as(self, other: Self, ngram: usize, threshold: f64) -> bool {
+        if self.question == other.question {
+            return true;
+        }
+        let [one, other] = [self.question, other.question].map(|codes| -> FxHashSet<&[u32]> {
+            (0..windows(codes, ngram)).map(|position| window(codes, ngram, position)).collect()
+        });
+        let shared = one.intersection(&other).count();
+        shared as f64 / (one.len() + other.len() - shared) as f64 >= threshold
+    }
 }
 
 impl Shelf {
-    fn push(&mut self, compared: &Compared, hashes: &[u64], least_size: u32) {
+    fn push(&mut self, compared: &Compared, question: &Compared, hashes: &[u64], least_size: u32) {
         self.codes.extend_from_slice(compared.codes());
         self.ends.push(self.codes.len());
         self.numbers.push(compared.numbers());
+        self.questions.extend_from_slice(question.codes());
+        self.question_ends.push(self.questions.len());
         let start = self.bits.len();
         self.bits.resize(start + sieve::words(hashes.len()), 0);
         hashes.iter().for_each(|&hash| sieve::add(&mut self.bits[start..], hash));
@@ -193,6 +218,7 @@ impl Shelf {
         Text {
             codes: &self.codes[part(&self.ends, text)],
             numbers: self.numbers[text],
+            question: &self.questions[part(&self.question_ends, text)],
             bits: &self.bits[part(&self.bit_ends, text)],
             least_size: self.least_sizes[text],
         }
@@ -230,6 +256,25 @@ mod tests {
         assert_eq!(similarity("好", "好", 5), Some(1.0));
         assert_eq!(similarity("好", "好的", 5), None);
         assert_eq!(similarity("", "", 5), Some(1.0));
+    }
+
+    #[test]
+    fn other_questions_about_one_passage_make_other_rows() {
+        let passage: String = ('一'..).take(300).collect();
+        let about = |question: &str| format!("{passage}\n{question}\n");
+        let alike = |distinct_questions, one: &str, other: &str| {
+            let options = DedupOptions { distinct_questions, ..DedupOptions::default() };
+            let mut verifier = Verifier::new(&options);
+            let texts = [one, other];
+            verifier.extend(&&texts[..], &[0, 1], &Job::new(Some(1)).expect("one thread")).expect("runs");
+            verifier.duplicates(0, 1).is_some()
+        };
+        let (long, where_to) = (about("这条河有多长？请回答。"), about("它流进哪一片海里面？"));
+        assert!(alike(QuestionLine::No, &long, &where_to));
+        assert!(!alike(QuestionLine::LastLine, &long, &where_to));
+        assert!(alike(QuestionLine::LastLine, &long, &about("这条河有多长?请回答")));
+        // The first line is the passage, the same in both.
+        assert!(alike(QuestionLine::FirstLine, &long, &where_to));
     }
 
     #[test]

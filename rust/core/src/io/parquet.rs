@@ -1,9 +1,11 @@
 //! Parquet files: opened, and written through [`Output`].
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::thread::{Builder, JoinHandle};
 
 use arrow::array::RecordBatch;
@@ -226,10 +228,26 @@ pub(super) fn next_batch(path: &Path, reader: &mut ParquetRecordBatchReader) -> 
     })
 }
 
+thread_local! {
+    /// This thread turns a panic into an error, so nobody needs to read of it.
+    static GUARDED: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Some damage makes the Parquet reader panic: that is an error of the file too.
 fn guarded<T>(path: &Path, read: impl FnOnce() -> Result<T>) -> Result<T> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err(Error::file(path, "damaged (the Parquet reader cannot make sense of it)")))
+    static QUIET_HOOK: Once = Once::new();
+    QUIET_HOOK.call_once(|| {
+        let told = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !GUARDED.get() {
+                told(panic);
+            }
+        }));
+    });
+    GUARDED.set(true);
+    let outcome = catch_unwind(AssertUnwindSafe(read));
+    GUARDED.set(false);
+    outcome.unwrap_or_else(|_| Err(Error::file(path, "damaged (the Parquet reader cannot make sense of it)")))
 }
 
 /// What the metadata of a Parquet file say about a key.
