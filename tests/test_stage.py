@@ -136,7 +136,7 @@ def test_the_manifest_says_what_was_read_and_made(tmp_path: Path, source: Path) 
     assert manifest == read_manifest(out)
     assert manifest["stage"] == "double"
     assert manifest["options"] == {"times": 2}
-    assert manifest["inputs"] == [{"name": "in.txt", "sha256": file_hash(source)}]
+    assert manifest["inputs"] == [{"name": "in.txt", "hash": file_hash(source)}]
     assert manifest["peak_mb"] > 0
 
 

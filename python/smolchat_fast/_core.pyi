@@ -29,6 +29,7 @@ __all__ = [
     "describe_table",
     "encode_columns",
     "encode_files",
+    "file_hash",
     "find_duplicates",
     "infer_kernels",
     "load_index",
@@ -47,6 +48,7 @@ __all__ = [
 _Path = str | PathLike[str]
 _Progress = Callable[[str, int, int], object] | None
 
+def file_hash(path: _Path) -> str: ...
 def version() -> str: ...
 def default_options(name: str) -> str: ...
 def clean_text(text: str, options: str) -> str: ...

@@ -42,7 +42,7 @@ class Done:
     peak_mb: float
     skipped: bool
     """True if an earlier run had done it."""
-    sha256: str
+    hash: str
     """Hash of what it made, as `stage.file_hash` computes it; empty if an older version made it."""
 
 
@@ -284,7 +284,7 @@ class _Run:
                 "stage": d.name,
                 "seconds": d.seconds,
                 "peak_mb": d.peak_mb,
-                "sha256": d.sha256,
+                "hash": d.hash,
                 "report": _plain(d.report),
             }
             for d in self.report.stages
@@ -311,11 +311,11 @@ class _Run:
         if manifest is None:
             raise StageError(f"{out} was not finished by the stage {name}")
         skipped = manifest == before
-        sha256 = next((made["sha256"] for made in manifest.get("outputs", ())), "")
-        done = Done(name, report, manifest["seconds"], manifest["peak_mb"], skipped, sha256)
+        made_hash = next((made["hash"] for made in manifest.get("outputs", ())), "")
+        done = Done(name, report, manifest["seconds"], manifest["peak_mb"], skipped, made_hash)
         self.report.stages.append(done)
         told = f"{done.seconds:.1f} s" if not skipped else "done before"
-        self.tell(f"{name:<19} {first_line(report)}   ({told}, sha256 {sha256[:12]})")
+        self.tell(f"{name:<19} {first_line(report)}   ({told}, hash {made_hash[:12]})")
 
 
 @dataclass(frozen=True)

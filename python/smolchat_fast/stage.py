@@ -106,7 +106,7 @@ def run_stage(
     manifest = wanted | {
         # The hash of what was made: who runs the same recipe on the same inputs can compare.
         "outputs": [
-            {"name": final.name, "sha256": file_hash(path)}
+            {"name": final.name, "hash": file_hash(path)}
             for final, path in zip(finals, made_now, strict=True)
             if path.exists()
         ],
@@ -153,15 +153,15 @@ def to_json(options: Any) -> Any:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a folder without what says how it was made."""
+    """Hash of what a file holds: BLAKE3, as `b3sum` prints it, ten times as fast as SHA-256.
+
+    Of a folder: SHA-256 of the names and hashes of its files, without those that say how it was made.
+    """
+    if not path.is_dir():
+        return _core.file_hash(path)
     digest = hashlib.sha256()
-    if path.is_dir():
-        for child in sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NOT_OUTPUT):
-            digest.update(f"{child.relative_to(path).as_posix()}\0{file_hash(child)}\0".encode())
-        return digest.hexdigest()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    for child in sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NOT_OUTPUT):
+        digest.update(f"{child.relative_to(path).as_posix()}\0{file_hash(child)}\0".encode())
     return digest.hexdigest()
 
 
@@ -170,7 +170,7 @@ def _fingerprint(name: str, inputs: Sequence[Path], options: Any) -> dict[str, A
         "stage": name,
         "version": _core.version(),
         "options": to_json(options) or {},
-        "inputs": [{"name": path.name, "sha256": file_hash(path)} for path in inputs],
+        "inputs": [{"name": path.name, "hash": file_hash(path)} for path in inputs],
     }
 
 
@@ -191,8 +191,8 @@ def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
     for key in sorted(before.keys() | after.keys()):
         if before.get(key) != after.get(key):
             changes.append(f"{key} ({before.get(key)} -> {after.get(key)})")
-    was = {i["sha256"]: i["name"] for i in made.get("inputs", [])}
-    now = {i["sha256"]: i["name"] for i in wanted["inputs"]}
+    was = {i["hash"]: i["name"] for i in made.get("inputs", [])}
+    now = {i["hash"]: i["name"] for i in wanted["inputs"]}
     changed = sorted({now[h] for h in now.keys() - was.keys()} | {was[h] for h in was.keys() - now.keys()})
     if changed:
         changes.append(f"inputs ({', '.join(changed)})")

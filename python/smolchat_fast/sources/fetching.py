@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from smolchat_fast.errors import DataError, MissingExtraError
 from smolchat_fast.sources.sets import named
-from smolchat_fast.stage import PARTIAL, file_hash
+from smolchat_fast.stage import PARTIAL
 
 ATTEMPTS = 5
 """A connection may break so often before a file is given up; what has arrived is kept."""
@@ -97,7 +97,7 @@ def fetch_set(
                     revision=info.sha,
                     path=path,
                     bytes=path.stat().st_size,
-                    sha256=file_hash(path),
+                    sha256=_digest(path, hashlib.sha256()),
                 )
             )
             if tell:
@@ -157,15 +157,19 @@ def _append(url: str, arrived: Path, size: int | None, mirror: str | None) -> No
 
 def _is_stated(path: Path, file: Any) -> bool:
     if file.lfs is not None:
-        return file_hash(path) == file.lfs.sha256
+        return _digest(path, hashlib.sha256()) == file.lfs.sha256
     if not file.blob_id:
         return file.size is None or path.stat().st_size == file.size
     # Small files are stated by the hash that git gives them.
-    digest = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as bytes_:
-        while block := bytes_.read(1 << 20):
+    git = hashlib.sha1(f"blob {path.stat().st_size}\0".encode(), usedforsecurity=False)
+    return _digest(path, git) == file.blob_id
+
+
+def _digest(path: Path, digest: hashlib._Hash) -> str:
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest() == file.blob_id
+    return digest.hexdigest()
 
 
 def _try(work: Callable[[], Any], what: str) -> Any:

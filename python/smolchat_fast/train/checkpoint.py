@@ -1,7 +1,7 @@
 """Checkpoints: folders that are whole or absent.
 
 `step-00001200/` is a plain model folder plus `trainer/`, which holds what a run needs to go on. The
-manifest names every file with its size and its SHA-256 and is written last, into a folder under another
+manifest names every file with its size and its hash and is written last, into a folder under another
 name, so a folder without one was never finished, and one with other bytes is not what was written.
 """
 
@@ -115,7 +115,7 @@ def find_problem(folder: Path, *, read: bool = True) -> str | None:
             size = (folder / name).stat().st_size
             if size != about["bytes"]:
                 return f"{name} has {size:,} bytes instead of {about['bytes']:,}"
-            if read and file_hash(folder / name) != about["sha256"]:
+            if read and file_hash(folder / name) != about.get("hash"):
                 return f"{name} does not hold what was written"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
@@ -146,7 +146,7 @@ def _write_manifest(folder: Path) -> None:
     for path in files:
         _sync(path)
     about = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "hash": file_hash(path)}
         for path in files
     }
     manifest = folder / MANIFEST

@@ -37,7 +37,7 @@ mod _core {
     #[pymodule_export]
     use super::infer::{Int8Encoding, Int8Matrix, Int8Model, infer_kernels};
     #[pymodule_export]
-    use super::rows::RowBatches;
+    use super::rows::{RowBatches, file_hash};
     #[pymodule_export]
     use super::sources::read_files;
     #[pymodule_export]

@@ -1,13 +1,19 @@
-//! Row files of any format, for Python code that looks at them batch by batch.
+//! Files, for Python code: row files batch by batch, and the hash of any file.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3_arrow::PyRecordBatch;
-use smolchat_core::io::Rows;
+use smolchat_core::io::{self, Rows};
 
 use crate::error::to_python;
+use crate::job;
+
+#[pyfunction]
+pub fn file_hash(py: Python<'_>, path: PathBuf) -> PyResult<String> {
+    job::run(py, Some(1), None, |job| io::file_hash(&path, job))
+}
 
 /// An iterator of record batches, read as the data stages read them.
 #[pyclass(frozen, module = "smolchat_fast._core")]

@@ -19,7 +19,7 @@ use parquet::arrow::arrow_writer::{
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 
 use super::Output;
@@ -30,6 +30,10 @@ pub(super) const BATCH_ROWS: usize = 8_192;
 
 /// Rows of a row group: what the stream permutes and what a reader holds at least.
 const ROW_GROUP_ROWS: usize = 16_384;
+
+/// Different values of a column that a row group names by number: plenty for names of sources, and soon full
+/// where each value is a text of its own, for which the search for equal ones is lost time.
+const DICTIONARY_BYTES: usize = 1 << 16;
 
 /// Threads that encode and compress; each takes a row group of its own.
 const ENCODERS: usize = 2;
@@ -67,6 +71,8 @@ impl ParquetOutput {
         let properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+            .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+            .set_statistics_enabled(EnabledStatistics::Chunk)
             .build();
         let output = Output::create(path)?;
         let (file, columns) = ArrowWriter::try_new(output, schema.clone(), Some(properties))
