@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from smolchat_fast import cli
 from smolchat_fast.cli import COMMANDS
 
 
@@ -98,3 +99,16 @@ def test_the_data_library_needs_no_torch_and_starts_fast() -> None:
     seconds, *imported = json.loads(run.stdout)
     assert not any(imported)
     assert seconds < 1
+
+
+def test_a_stopped_run_names_the_command_that_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt("stopped after 3 steps; the same command goes on:")
+
+    monkeypatch.setattr(cli, "parse", lambda name, rest: stop)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["run", "my recipe.toml"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.endswith("goes on:\n  smolchat-fast run 'my recipe.toml'\n")

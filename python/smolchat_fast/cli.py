@@ -99,6 +99,7 @@ def _run(arguments: list[str]) -> int:
     if rest and f"{name} {rest[0]}" in COMMANDS:
         # A file of that name is meant by `./list`.
         name, rest = f"{name} {rest[0]}", rest[1:]
+    again = shlex.join([PROG, *arguments])
     try:
         if name in {"-h", "--help", "help"}:
             print(overview())
@@ -118,11 +119,11 @@ def _run(arguments: list[str]) -> int:
     except StoppedError as stopped:
         # It did what was asked of it, and nothing is lost: no failure to a job scheduler.
         if is_main_process():
-            print(f"\n{stopped}\n  {shlex.join([PROG, *arguments])}", file=sys.stderr)
+            print(f"\n{stopped}\n  {again}", file=sys.stderr)
         return 0
     except KeyboardInterrupt as interrupt:
-        told = str(interrupt) or "stopped; nothing is half-written, the same command goes on"
-        print(f"\n{told}", file=sys.stderr)
+        told = str(interrupt) or "stopped; nothing is half-written, the same command goes on:"
+        print(f"\n{told}\n  {again}", file=sys.stderr)
         return 130
     return 0
 

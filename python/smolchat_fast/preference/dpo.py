@@ -125,7 +125,7 @@ def _train(trainer: Seq2SeqDpoTrainer, log: RunLog, base: Path, out: Path) -> No
         trainer.train(resume_from_checkpoint=latest_checkpoint(out / CHECKPOINTS))
     if log.stopped:
         step = f"{trainer.state.global_step:,}"
-        raise StoppedError(f"stopped after step {step}; the same command goes on from there")
+        raise StoppedError(f"stopped after step {step}; the same command goes on from there:")
     _save(trainer, base, out)
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
