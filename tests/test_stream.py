@@ -134,7 +134,7 @@ def test_a_resumed_stream_yields_the_same_batches(paths, tokenizer):
     for _ in whole:
         states.append(json.dumps(stream.state_dict()))
         next(stream)
-    assert len(states[-1]) < 600
+    assert max(map(len, states)) < 6_000
     for position in range(0, len(whole), 5):
         resumed = Stream(paths, tokenizer, SMALL, epochs=2)
         resumed.load_state_dict(json.loads(states[position]))

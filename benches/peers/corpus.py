@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import tempfile
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -22,9 +23,9 @@ def texts(rows: int, seed: int = 1) -> tuple[list[str], str]:
     files = sorted((DATA / "sft").glob("*.parquet"))
     if not files:
         return made_up(rows, seed), "made-up text"
-    tables = [pq.read_table(path, columns=["prompt", "response"]).to_pydict() for path in files]
-    pairs = (pair for table in tables for pair in zip(table["prompt"], table["response"], strict=True))
-    found = list(dict.fromkeys(f"{prompt}\n{response}"[:MAX_CHARS] for prompt, response in pairs))
+    found = list(
+        dict.fromkeys(f"{prompt}\n{response}"[:MAX_CHARS] for prompt, response in _read_pairs(files))
+    )
     found = [text for text in found if len(text) >= MIN_CHARS]
     random.Random(seed).shuffle(found)
     return found[:rows], "questions and answers of SMOLCHAT_DATA/sft"
@@ -82,11 +83,16 @@ def demo_pairs(seed: int = 1) -> tuple[list[tuple[str, str]], str]:
 
 
 def _shuffled_pairs(files: list[Path], seed: int) -> list[tuple[str, str]]:
-    tables = [pq.read_table(path, columns=["prompt", "response"]).to_pydict() for path in files]
-    read = (pair for table in tables for pair in zip(table["prompt"], table["response"], strict=True))
-    found = [pair for pair in dict.fromkeys(read) if all(pair)]
+    found = [pair for pair in dict.fromkeys(_read_pairs(files)) if all(pair)]
     random.Random(seed).shuffle(found)
     return found
+
+
+def _read_pairs(files: list[Path]) -> Iterator[tuple[str, str]]:
+    """Prompts and responses of all rows, in their order."""
+    for path in files:
+        table = pq.read_table(path, columns=["prompt", "response"]).to_pydict()
+        yield from zip(table["prompt"], table["response"], strict=True)
 
 
 def made_up(rows: int, seed: int) -> list[str]:

@@ -142,18 +142,22 @@ class Stream:
 
         Returns:
             `position`: rows handed out so far, over all ranks and epochs; and `made_from`: what must be the
-            same for the position to mean the same batches.
+            same for the position to mean the same batches; and `coming`, where known: the rows of the next
+            few batches, about 512, with which going on takes less time.
         """
         return json.loads(self._core.state())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on after the batches that were handed out when the state was taken, with any number of ranks.
 
-        The first batch then takes as long as reading one window and encoding one chunk.
+        The first batch then takes as long as reading one window; the rest of its chunk is encoded while the
+        batches of `coming` are used. Without them (a state of an earlier version) it takes until the whole
+        chunk is encoded.
 
         Args:
             state: What `state_dict` gave.
         Raises:
-            DataError: the state belongs to other files, another tokenizer or other options.
+            DataError: the state belongs to other files, another tokenizer or other options; when the first batches
+                are asked for: its position or its `coming` is not of this stream.
         """
         self._core.load_state(json.dumps(state))

@@ -73,7 +73,6 @@ def test_a_tracker_gets_every_line_and_the_options(rows, tokenizer, tmp_path, mo
 
 
 def test_tensorboard_gets_the_losses(rows, tokenizer, tmp_path):
-    pytest.importorskip("tensorboardX")
     lines = run(rows, tokenizer, tmp_path / "run", "tensorboard")
     found = scalars(tmp_path / "run")
     for name in ("loss", "valid_loss", "lr"):

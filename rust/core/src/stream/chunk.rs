@@ -9,7 +9,7 @@ use super::batch::{Batch, EncodedRow};
 use super::order::Shuffler;
 use super::pack::{Lengths, pack};
 use super::state::MadeFrom;
-use super::{Shuffle, StreamOptions, Window};
+use super::{Row, Shuffle, StreamOptions, Window};
 use crate::error::{Error, Result};
 use crate::io::Slice;
 use crate::job::Job;
@@ -29,6 +29,9 @@ struct ChunkId {
     window: usize,
     chunk: usize,
 }
+
+/// Rows of the batches that a state names, about: some eight batches of usual rows, 4 KB.
+const COMING_ROWS: usize = 512;
 
 /// Some tens of thousands of encoded rows and the batches they form.
 pub struct Chunk {
@@ -89,6 +92,33 @@ impl Chunk {
     pub fn batch_rows(&self, index: usize) -> usize {
         self.batches[index].len()
     }
+
+    /// Rows of the next few batches, of a round of `world` ranks at least.
+    pub fn coming(&self, world: usize) -> Vec<Vec<u64>> {
+        let (mut rows, mut coming) = (0, Vec::new());
+        for index in self.passed..self.len() {
+            rows += self.batch_rows(index);
+            if rows > COMING_ROWS && coming.len() >= world {
+                break;
+            }
+            coming.push(self.numbers(index).collect());
+        }
+        coming
+    }
+
+    /// Whether its batches before `passed` end with these.
+    fn follows(&self, coming: &[Vec<u64>]) -> bool {
+        let first = self.passed.checked_sub(coming.len());
+        first.is_some_and(|first| {
+            coming.iter().zip(first..).all(|(rows, i)| self.numbers(i).eq(rows.iter().copied()))
+        })
+    }
+
+    /// Numbers of the rows of a batch.
+    fn numbers(&self, index: usize) -> impl Iterator<Item = u64> {
+        let places = &self.order[self.batches[index].clone()];
+        places.iter().map(|&row| self.rows[row as usize].number)
+    }
 }
 
 /// Prepares one chunk after the other; holds the window they come from.
@@ -97,11 +127,20 @@ pub struct Preparer<'a> {
     job: &'a Job,
     epoch: Option<(u64, Vec<Vec<Slice>>)>,
     window: Option<(u64, usize, Window)>,
+    /// What a state said of the batches before the place of the next chunk; still to be compared.
+    told: Vec<Vec<u64>>,
+}
+
+/// A window and the rows of all epochs before it.
+struct Place {
+    epoch: u64,
+    window: usize,
+    before: u64,
 }
 
 impl<'a> Preparer<'a> {
     pub fn new(source: &'a Source, job: &'a Job) -> Self {
-        Self { source, job, epoch: None, window: None }
+        Self { source, job, epoch: None, window: None, told: Vec::new() }
     }
 
     /// The chunk that goes on after `position` rows were handed out, the same whatever was prepared
@@ -109,6 +148,58 @@ impl<'a> Preparer<'a> {
     ///
     /// Footers tell the window, the bytes of its rows the chunk, and its encoded rows the batch.
     pub fn prepare(&mut self, position: u64, epochs: Option<u64>) -> Result<Option<Chunk>> {
+        let Some(Place { epoch, window, before }) = self.turn_to(position, epochs)? else { return Ok(None) };
+        let Some((_, _, rows)) = &self.window else { return Err(no_such_place(position)) };
+        let chunks = rows.chunks(self.source.options());
+        let in_window = (position - before) as usize;
+        let found = chunks.into_iter().enumerate().find(|(_, range)| range.contains(&in_window));
+        let (chunk, range) = found.ok_or_else(|| no_such_place(position))?;
+        let (start, end) = (before + range.start as u64, before + range.end as u64);
+        let mut chunk = self.encode(rows, range, ChunkId { epoch, window, chunk }, end)?;
+        let mut at = start;
+        while at < position {
+            at += chunk.batch_rows(chunk.passed) as u64;
+            chunk.passed += 1;
+        }
+        let told = std::mem::take(&mut self.told);
+        if at != position {
+            return Err(no_such_place(position));
+        }
+        // At the start of a chunk the batches before belong to another, which nobody needs any more.
+        if chunk.passed > 0 && !chunk.follows(&told) {
+            return Err(no_such_rows(position));
+        }
+        Ok(Some(chunk))
+    }
+
+    /// The next batches alone, of which a state tells the rows.
+    pub fn prepare_coming(
+        &mut self,
+        position: u64,
+        epochs: Option<u64>,
+        coming: Vec<Vec<u64>>,
+    ) -> Result<Option<Chunk>> {
+        if self.turn_to(position, epochs)?.is_none() {
+            return Ok(None);
+        }
+        let Some((_, _, window)) = &self.window else { return Err(no_such_place(position)) };
+        let found: Option<Vec<Row<'_>>> =
+            coming.iter().flatten().map(|&number| window.find(number)).collect();
+        let found = found.filter(|_| coming.iter().all(|rows| !rows.is_empty()));
+        let rows = self.encode_rows(found.ok_or_else(|| no_such_rows(position))?.into_par_iter())?;
+        let mut batches = Vec::with_capacity(coming.len());
+        let mut start = 0;
+        for batch in &coming {
+            batches.push(start..start + batch.len());
+            start += batch.len();
+        }
+        self.told = coming;
+        let order = (0..rows.len() as u32).collect();
+        Ok(Some(Chunk { passed: 0, end: position + start as u64, rows, order, batches }))
+    }
+
+    /// Has the window of the row that comes after `position` rows at hand; none after the last epoch.
+    fn turn_to(&mut self, position: u64, epochs: Option<u64>) -> Result<Option<Place>> {
         let epoch = self.source.shuffle.epoch_of(position);
         if epochs.is_some_and(|epochs| epoch >= epochs) {
             return Ok(None);
@@ -123,19 +214,7 @@ impl<'a> Preparer<'a> {
             window += 1;
         }
         self.turn_to_window(epoch, window)?;
-        let Some((_, _, rows)) = &self.window else { return Err(no_such_place(position)) };
-        let chunks = rows.chunks(self.source.options());
-        let in_window = (position - before) as usize;
-        let found = chunks.into_iter().enumerate().find(|(_, range)| range.contains(&in_window));
-        let (chunk, range) = found.ok_or_else(|| no_such_place(position))?;
-        let (start, end) = (before + range.start as u64, before + range.end as u64);
-        let mut chunk = self.encode(rows, range, ChunkId { epoch, window, chunk }, end)?;
-        let mut at = start;
-        while at < position {
-            at += chunk.batch_rows(chunk.passed) as u64;
-            chunk.passed += 1;
-        }
-        if at == position { Ok(Some(chunk)) } else { Err(no_such_place(position)) }
+        Ok(Some(Place { epoch, window, before }))
     }
 
     fn turn_to_epoch(&mut self, epoch: u64) -> &[Vec<Slice>] {
@@ -157,16 +236,8 @@ impl<'a> Preparer<'a> {
     }
 
     fn encode(&self, window: &Window, range: Range<usize>, id: ChunkId, end: u64) -> Result<Chunk> {
-        let (encoder, options) = (&self.source.encoder, self.source.options());
-        let encode = |place| {
-            self.job.check()?;
-            let row = window.row(place);
-            let source = row.source.ids(encoder, options.max_source)?;
-            let target = row.target.ids(encoder, options.max_target)?;
-            Ok(EncodedRow { number: row.number, source, target })
-        };
-        let rows: Vec<Result<EncodedRow>> = self.job.run(|| range.into_par_iter().map(encode).collect());
-        let rows = rows.into_iter().collect::<Result<Vec<_>>>()?;
+        let options = self.source.options();
+        let rows = self.encode_rows(range.into_par_iter().map(|place| window.row(place)))?;
         let padded = |ids: &[u32]| options.padded(ids.len()).min(usize::from(u16::MAX)) as u16;
         let lengths: Vec<Lengths> = rows
             .iter()
@@ -177,6 +248,19 @@ impl<'a> Preparer<'a> {
         Shuffler::new(&key).shuffle(&mut packing.batches);
         Ok(Chunk { passed: 0, end, rows, order: packing.order, batches: packing.batches })
     }
+
+    fn encode_rows<'w>(&self, rows: impl IndexedParallelIterator<Item = Row<'w>>) -> Result<Vec<EncodedRow>> {
+        let (encoder, options) = (&self.source.encoder, self.source.options());
+        let encode = |row: Row<'_>| {
+            self.job.check()?;
+            let source = row.source.ids(encoder, options.max_source)?;
+            let target = row.target.ids(encoder, options.max_target)?;
+            Ok(EncodedRow { number: row.number, source, target })
+        };
+        // In order: of two faulty rows the first is told.
+        let encoded: Vec<Result<EncodedRow>> = self.job.run(|| rows.map(encode).collect());
+        encoded.into_iter().collect()
+    }
 }
 
 fn rows_of(slices: &[Slice]) -> u64 {
@@ -185,4 +269,11 @@ fn rows_of(slices: &[Slice]) -> u64 {
 
 fn no_such_place(position: u64) -> Error {
     Error::Data(format!("the state names position {position}, where no batch of these rows ends"))
+}
+
+fn no_such_rows(position: u64) -> Error {
+    Error::Data(format!(
+        "the state names rows (`coming`) that do not come after position {position}; take them out of it, or \
+         go on from another state"
+    ))
 }

@@ -17,6 +17,14 @@ pub struct Feed {
     worker: Option<JoinHandle<()>>,
 }
 
+/// Where a feed begins.
+pub struct Start {
+    /// Rows handed out before.
+    pub position: u64,
+    /// Rows of the next batches, as far as they are known.
+    pub coming: Vec<Vec<u64>>,
+}
+
 /// What came within the time given.
 pub enum Fed {
     Chunk(Chunk),
@@ -27,10 +35,10 @@ pub enum Fed {
 }
 
 impl Feed {
-    /// Starts to prepare the chunks after `position` rows, up to the end of `epochs` (none: for ever).
+    /// Starts to prepare the chunks from `start`, up to the end of `epochs` (none: for ever).
     pub fn start(
         source: Arc<Source>,
-        position: u64,
+        start: Start,
         epochs: Option<u64>,
         threads: Option<usize>,
     ) -> Result<Self> {
@@ -40,7 +48,7 @@ impl Feed {
         let at_work = job.clone();
         let worker = thread::Builder::new()
             .name("smolchat-stream".into())
-            .spawn(move || send_chunks(&source, position, epochs, &at_work, &sender))
+            .spawn(move || send_chunks(&source, start, epochs, &at_work, &sender))
             .map_err(|error| Error::Internal(format!("cannot start a thread ({error})")))?;
         Ok(Self { chunks, job, worker: Some(worker) })
     }
@@ -70,13 +78,19 @@ impl Drop for Feed {
 
 fn send_chunks(
     source: &Source,
-    mut position: u64,
+    start: Start,
     epochs: Option<u64>,
     job: &Job,
     chunks: &Sender<Result<Chunk>>,
 ) {
+    let (mut position, mut coming) = (start.position, Some(start.coming).filter(|rows| !rows.is_empty()));
     let mut preparer = Preparer::new(source, job);
-    while let Some(chunk) = preparer.prepare(position, epochs).transpose() {
+    loop {
+        let chunk = match coming.take() {
+            Some(rows) => preparer.prepare_coming(position, epochs, rows),
+            None => preparer.prepare(position, epochs),
+        };
+        let Some(chunk) = chunk.transpose() else { return };
         let failed = chunk.is_err();
         if let Ok(chunk) = &chunk {
             position = chunk.end;

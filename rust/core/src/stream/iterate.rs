@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::batch::Batch;
 use super::chunk::{Chunk, Source};
-use super::feed::{Fed, Feed};
+use super::feed::{Fed, Feed, Start};
 use super::state::StreamState;
 use super::{Shuffle, StreamOptions};
 use crate::error::{Error, Result};
@@ -47,6 +47,8 @@ pub struct Stream {
     threads: Option<usize>,
     /// Rows handed out in whole rounds.
     position: u64,
+    /// Rows of the batches after the state that was loaded.
+    coming: Vec<Vec<u64>>,
     round: Round,
     feed: Option<Feed>,
     chunk: Option<Chunk>,
@@ -92,6 +94,7 @@ impl Stream {
             epochs,
             threads,
             position: 0,
+            coming: Vec::new(),
             round: Round::default(),
             feed: None,
             chunk: None,
@@ -107,7 +110,13 @@ impl Stream {
     /// The state after the last batch handed out: what [`Stream::load_state`] of any rank goes on from.
     #[must_use]
     pub fn state(&self) -> StreamState {
-        StreamState { position: self.position, made_from: self.source.made_from().clone() }
+        let coming = match &self.chunk {
+            // An interrupt may have left a round half walked; the chunk is then ahead of the position.
+            Some(chunk) if self.round.batches == 0 => chunk.coming(self.share.world),
+            Some(_) => Vec::new(),
+            None => self.coming.clone(),
+        };
+        StreamState { position: self.position, made_from: self.source.made_from().clone(), coming }
     }
 
     /// Goes on after the batches that were handed out when the state was taken.
@@ -117,6 +126,7 @@ impl Stream {
     pub fn load_state(&mut self, state: &StreamState) -> Result<()> {
         self.source.made_from().require_same(&state.made_from)?;
         self.turn_to(state.position);
+        self.coming.clone_from(&state.coming);
         Ok(())
     }
 
@@ -172,7 +182,8 @@ impl Stream {
             let feed = match &mut self.feed {
                 Some(feed) => feed,
                 none => {
-                    none.insert(Feed::start(self.source.clone(), self.position, self.epochs, self.threads)?)
+                    let start = Start { position: self.position, coming: self.coming.clone() };
+                    none.insert(Feed::start(self.source.clone(), start, self.epochs, self.threads)?)
                 }
             };
             match feed.next_within(patience)? {
@@ -197,6 +208,7 @@ impl Stream {
     fn turn_to(&mut self, position: u64) {
         self.feed = None;
         self.chunk = None;
+        self.coming.clear();
         self.round = Round::default();
         self.position = position;
     }

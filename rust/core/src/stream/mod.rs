@@ -12,7 +12,8 @@
 //!
 //! With several ranks, rank `r` takes the batches `r`, `r + world`, ... of that same sequence, which
 //! goes on over the ends of epochs. A [`StreamState`] is the number of rows handed out after a whole round
-//! of ranks: any number of ranks can go on from it. Going on reads one window and encodes one chunk again.
+//! of ranks: any number of ranks can go on from it. Going on reads one window and encodes one chunk again;
+//! the rows of the first few batches, which the state names too, are encoded before it.
 //!
 //! With `weights`, files are mixed: a file of weight 2 is passed twice in an epoch, of one of weight 0.5 every
 //! second epoch has what the one before left out.

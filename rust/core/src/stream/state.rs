@@ -1,4 +1,4 @@
-//! Where a stream stands, as a number that any later run can go on from.
+//! Where a stream stands, in a form that any later run can go on from.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,10 @@ pub struct StreamState {
     pub position: u64,
     /// What the batches depend on besides the place.
     pub made_from: MadeFrom,
+    /// Rows of the next few batches. They follow from the place, but only by way of encoding a whole chunk;
+    /// with them a stream goes on at once and does that behind the first batches. May be empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub coming: Vec<Vec<u64>>,
 }
 
 /// What must be the same for a state to mean the same batches.

@@ -227,6 +227,75 @@ proptest! {
     }
 }
 
+/// Batches of ten rows, of which a state names 51, in chunks of 200.
+fn many_batches() -> (Corpus, StreamOptions) {
+    let options = StreamOptions {
+        batch_rows: 10,
+        bucket_batches: 200,
+        shuffle_rows: 4_000,
+        ..StreamOptions::default()
+    };
+    (Corpus::write(&[vec![1_000; 7], vec![5_000]]), options)
+}
+
+#[test]
+fn the_thousand_batches_after_a_resume_are_those_of_a_stream_that_went_on() {
+    let (corpus, options) = many_batches();
+    let mut first = corpus.open(&options, Share::WHOLE, 1, 2);
+    let whole = corpus.batches(&options, 1);
+    for place in 0..160 {
+        if [0, 53, 106, 149].contains(&place) {
+            for keeps_rows in [true, false] {
+                let mut state = first.state();
+                assert_eq!(state.coming.len(), if place == 0 { 0 } else { 51 });
+                if !keeps_rows {
+                    state.coming.clear();
+                }
+                let mut next = corpus.open(&options, Share::WHOLE, 1, 2);
+                next.load_state(&state).expect("the same stream");
+                let found: Vec<Batch> = next.by_ref().take(1_000).collect::<Result<_>>().expect("streams");
+                assert_eq!(found, whole[place..place + 1_000], "from {place}, {keeps_rows}");
+            }
+        }
+        first.next_batch().expect("streams");
+    }
+}
+
+#[test]
+fn a_stream_just_taken_up_can_be_left_again() {
+    let (corpus, options) = many_batches();
+    let whole = corpus.batches(&options, 1);
+    let mut state = corpus.open(&options, Share::WHOLE, 1, 1).state();
+    for expected in whole.iter().take(180) {
+        let mut stream = corpus.open(&options, Share::WHOLE, 1, 1);
+        stream.load_state(&state).expect("the same stream");
+        assert_eq!(stream.state(), state);
+        assert_eq!(stream.next_batch().expect("streams").as_ref(), Some(expected));
+        state = stream.state();
+    }
+}
+
+#[test]
+fn rows_that_do_not_come_next_are_refused() {
+    let (corpus, options) = many_batches();
+    let mut stream = corpus.open(&options, Share::WHOLE, 1, 1);
+    for _ in 0..100 {
+        stream.next_batch().expect("streams");
+    }
+    let state = stream.state();
+    let refused = |change: &dyn Fn(&mut Vec<Vec<u64>>)| {
+        let mut state = state.clone();
+        change(&mut state.coming);
+        let mut stream = corpus.open(&options, Share::WHOLE, 1, 1);
+        stream.load_state(&state).expect("nothing is read yet");
+        let message = stream.collect::<Result<Vec<_>>>().expect_err("others come next").to_string();
+        assert!(message.contains("(`coming`) that do not come after position 1"), "{message}");
+    };
+    refused(&|coming| coming[0][0] = 999_999);
+    refused(&|coming| coming[3].clear());
+    refused(&|coming| coming.swap(0, 1));
+}
+
 fn rows_in(batches: &[Batch]) -> u64 {
     batches.iter().map(|batch| batch.rows.len() as u64).sum()
 }

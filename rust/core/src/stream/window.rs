@@ -183,6 +183,14 @@ impl Window {
         }
     }
 
+    /// The row of this number, if it is in the window.
+    pub(super) fn find(&self, number: u64) -> Option<Row<'_>> {
+        let row_of = |part: &'_ Part| number.checked_sub(part.first_row).map(|row| row as usize);
+        let part = self.parts.iter().find(|part| row_of(part).is_some_and(|row| row < part.source.len()))?;
+        let row = row_of(part)?;
+        Some(Row { number, source: part.source.row(row), target: part.target.row(row) })
+    }
+
     /// Parts the rows into chunks of about `bucket_batches` batches each.
     pub(super) fn chunks(&self, options: &StreamOptions) -> Vec<Range<usize>> {
         let rows = match options.limit() {
