@@ -146,10 +146,11 @@ def _engine(folder: Path, threads: int, *, static: bool) -> Any:
 
 def _asks_engine(engine: Any) -> Ask:
     from smolchat_fast.serve.options import Decoding
+    from smolchat_fast.serve.reading import pieces
 
     async def ask(ids: list[int], tokens: int) -> list[float]:
         answer = engine.submit(ids, Decoding(max_new_tokens=tokens))
-        return [time.perf_counter() async for piece in answer.pieces() if piece.text]
+        return [time.perf_counter() async for piece in pieces(answer) if piece.text]
 
     return ask
 

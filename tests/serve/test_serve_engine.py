@@ -27,6 +27,7 @@ from smolchat_fast.serve.answer import (
 from smolchat_fast.serve.engine import Engine, Limits
 from smolchat_fast.serve.loading import LoadedModel, load
 from smolchat_fast.serve.options import PRESETS, DecodeOptions, Decoding, ServeOptions
+from smolchat_fast.serve.reading import pieces
 
 UNLIMITED = Limits()
 
@@ -181,7 +182,7 @@ def test_logprobs_are_the_models_own_and_forced_tokens_are_scored(
 
 
 async def collect(answer: Answer) -> list[Piece]:
-    return [piece async for piece in answer.pieces()]
+    return [piece async for piece in pieces(answer)]
 
 
 def test_an_answer_goes_on_from_the_tokens_it_is_made_to_begin_with(loaded: LoadedModel) -> None:

@@ -24,6 +24,7 @@ from smolchat_fast.serve.metrics import CONTENT_TYPE, Metrics
 from smolchat_fast.serve.ollama import OllamaChat
 from smolchat_fast.serve.options import Decoding, OptionError
 from smolchat_fast.serve.problem import Problem
+from smolchat_fast.serve.reading import pieces
 from smolchat_fast.serve.schema import (
     ChatRequest,
     CompletionRequest,
@@ -253,7 +254,7 @@ def _add_api_chat(app: FastAPI, bot: Chatbot) -> None:
         prompt = await asyncio.to_thread(bot.prompt, [Message("user", legacy.input_txt)])
         answer = bot.ask(prompt, client=request.scope.get(CLIENT, ""))
         async with watched(request.receive, [answer]):
-            text = "".join([piece.text async for piece in answer.pieces()])
+            text = "".join([piece.text async for piece in pieces(answer)])
         return JSONResponse({"response": text})
 
     @app.get("/api/tags")
