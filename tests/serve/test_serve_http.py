@@ -272,6 +272,73 @@ def test_the_log_tells_counts_and_times_and_no_text(
     assert not any(word in caplog.text for word in ("秘密", "geheim", "\x1b", "\nforged"))
 
 
+def asked(client: httpx.Client, path: str = CHAT, **fields: object) -> None:
+    body = {"messages": [{"role": "user", "content": "秘密\n\u2028"}], **fields}
+    assert client.post(path, json=body).status_code == 200
+
+
+def last_line(caplog: pytest.LogCaptureFixture, needle: str) -> str:
+    wait_until(lambda: needle in caplog.text)
+    return [record.getMessage() for record in caplog.records if needle in record.getMessage()][-1]
+
+
+def test_the_log_tells_tokens_and_how_an_answer_ended(
+    build_bot: BuildBot, scripted: ScriptedDecoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "smolchat_fast.serve")
+    bot = build_bot()
+    with serving(bot) as client:
+        asked(client)
+        assert last_line(caplog, CHAT).endswith(" ms prompt_tokens=5 completion_tokens=4 finish=stop")
+        asked(client, "/api/chat", stream=True)
+        assert last_line(caplog, "/api/chat").endswith(" prompt_tokens=5 completion_tokens=4 finish=stop")
+        asked(client, n=2, max_tokens=1, stream=True)
+        assert last_line(caplog, "finish=length").endswith(
+            " prompt_tokens=5 completion_tokens=2 finish=length"
+        )
+        scripted.step_s = 0.02
+        long = {"messages": [{"role": "user", "content": "长" * 400}], "stream": True}
+        with client.stream("POST", CHAT, json=long) as response:
+            next(response.iter_raw())
+        assert "秘密" not in caplog.text
+        assert " finish=cancelled" in last_line(caplog, "finish=cancelled")
+        scripted.fail = True
+        assert client.post(CHAT, json=ROUTES[CHAT]).status_code == 500
+        assert last_line(caplog, " 500 ").endswith(" finish=internal_error")
+        assert client.get("/healthz").status_code == 200
+        assert last_line(caplog, "/healthz").endswith(" ms")
+
+
+def test_the_log_tells_texts_only_where_that_is_wanted(
+    build_bot: BuildBot, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "smolchat_fast.serve")
+    with serving(build_bot(), log_text=True) as client:
+        asked(client, stream=True)
+    text = "'秘密\\n\\u2028'"
+    assert last_line(caplog, CHAT).endswith(f" finish=stop prompt={text} answer={text}")
+    assert "\u2028" not in caplog.text
+
+
+def test_a_field_without_effect_is_named_in_the_log_once(
+    build_bot: BuildBot, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "smolchat_fast.serve")
+    with serving(build_bot()) as client:
+        for _ in range(3):
+            asked(client, user="me", **{"x\nforged": 1})
+            response = client.post("/api/chat", json={**ROUTES["/api/chat"], "keep_alive": 5, "user": "me"})
+            assert response.headers["x-ignored-params"] == "keep_alive, user"
+        for number in range(300):
+            asked(client, **{f"field{number}": 1})
+    named = [line.getMessage() for line in caplog.records if "has no effect" in line.getMessage()]
+    assert [sum(repr(name) in line for line in named) for name in ("user", "keep_alive", "x\nforged")] == [
+        1
+    ] * 3
+    assert "\nforged" not in caplog.text
+    assert len(named) == 100
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.just("[EOS]"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),

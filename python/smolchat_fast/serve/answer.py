@@ -84,12 +84,15 @@ class Answer:
 
     def __init__(self, prompt_tokens: int) -> None:
         self.prompt_tokens = prompt_tokens
+        self.completion_tokens = 0
+        """Tokens of it so far, the end token not counted."""
         self._changed = threading.Condition()
         self.prompt_scores: list[Scored] = []
         """Scores of the tokens it was made to begin with; whole once it has ended."""
         self.end_score: Scored | None = None
         """The token that ended it, once it has ended."""
         self._unread: list[Piece] = []
+        self._texts: list[str] = []
         self._started = False
         self._finish: Finish | None = None
         self._error: EngineError | None = None
@@ -160,6 +163,12 @@ class Answer:
         return self._finish is not None or self._error is not None
 
     @property
+    def text(self) -> str:
+        """All of its text so far, read or not."""
+        with self._changed:
+            return "".join(self._texts)
+
+    @property
     def error(self) -> EngineError | None:
         """Why it failed, if it did."""
         return self._error
@@ -188,6 +197,7 @@ class Answer:
         if text or tokens:
             with self._changed:
                 self._unread.append(Piece(text, tuple(tokens)))
+                self._texts.append(text)
             self._notify()
 
     def end(self, finish: Finish) -> None:
