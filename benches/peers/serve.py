@@ -93,16 +93,15 @@ def ours(precision: str) -> Callable[[Path, Setting], Answerer]:
         import torch
         from transformers import T5Config
 
-        from smolchat_fast.serve.core_network import CoreNetwork
         from smolchat_fast.serve.decoder import T5Decoder
         from smolchat_fast.serve.engine import Engine, Limits
+        from smolchat_fast.serve.loading import build_network
         from smolchat_fast.serve.options import Decoding
-        from smolchat_fast.serve.torch_network import TorchNetwork
         from smolchat_fast.serve.weights import Weights
 
         torch.set_num_threads(setting.threads)
         with Weights(folder, T5Config.from_pretrained(folder)) as weights:
-            network = CoreNetwork(weights, setting.threads) if precision == "int8" else TorchNetwork(weights)
+            network = build_network(weights, "cpu", precision, setting.threads)  # type: ignore[arg-type]
         decoder = T5Decoder(network, _Spelled(), 0, frozenset())  # type: ignore[arg-type]
         engine = Engine(decoder, Limits(max_running=max(setting.batches), cache_mb=4096))
 

@@ -127,9 +127,9 @@ def _engine(folder: Path, threads: int, *, static: bool) -> Any:
     import torch
     from transformers import T5Config
 
-    from smolchat_fast.serve.core_network import CoreNetwork
     from smolchat_fast.serve.decoder import T5Decoder
     from smolchat_fast.serve.engine import Engine, Limits
+    from smolchat_fast.serve.loading import build_network
     from smolchat_fast.serve.weights import Weights
 
     class Static(Engine):  # type: ignore[type-arg]
@@ -138,7 +138,7 @@ def _engine(folder: Path, threads: int, *, static: bool) -> Any:
 
     torch.set_num_threads(threads)
     with Weights(folder, T5Config.from_pretrained(folder)) as weights:
-        network = CoreNetwork(weights, threads)
+        network = build_network(weights, "cpu", "int8", threads)
     decoder = T5Decoder(network, _Characters(), 0, frozenset())  # type: ignore[arg-type]
     limits = Limits(max_running=ROWS, max_queue=1000, queue_timeout_s=300, timeout_s=300, cache_mb=4096)
     return (Static if static else Engine)(decoder, limits)
@@ -146,10 +146,11 @@ def _engine(folder: Path, threads: int, *, static: bool) -> Any:
 
 def _asks_engine(engine: Any) -> Ask:
     from smolchat_fast.serve.options import Decoding
+    from smolchat_fast.serve.reading import pieces
 
     async def ask(ids: list[int], tokens: int) -> list[float]:
         answer = engine.submit(ids, Decoding(max_new_tokens=tokens))
-        return [time.perf_counter() async for piece in answer.pieces() if piece.text]
+        return [time.perf_counter() async for piece in pieces(answer) if piece.text]
 
     return ask
 

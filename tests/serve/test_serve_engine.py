@@ -15,6 +15,7 @@ from serve_fixtures import CHARACTERS, ScriptedDecoder, save_model, wait_until
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from smolchat_fast.errors import DataError
+from smolchat_fast.serve import torch_network
 from smolchat_fast.serve.answer import (
     Answer,
     DeadlineError,
@@ -27,6 +28,7 @@ from smolchat_fast.serve.answer import (
 from smolchat_fast.serve.engine import Engine, Limits
 from smolchat_fast.serve.loading import LoadedModel, load
 from smolchat_fast.serve.options import PRESETS, DecodeOptions, Decoding, ServeOptions
+from smolchat_fast.serve.reading import pieces
 
 UNLIMITED = Limits()
 
@@ -85,6 +87,19 @@ def test_answers_equal_generate_while_others_are_served(
     expected = generated(model_folder, texts, do_sample=False, **options)
     assert len(set(expected)) > 10
     assert submit_all(loaded, texts, decoding, Limits(max_running=5)) == expected
+
+
+def test_large_matrices_by_onednn_give_the_same_answers(
+    loaded: LoadedModel, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_network, "ONEDNN_FROM", 1)
+    monkeypatch.setattr(
+        torch_network, "ONEDNN_ROWS", 4
+    )  # prompts are longer: some rows are added and taken off
+    texts = questions(20)
+    expected = submit_all(loaded, texts, Decoding(max_new_tokens=24), Limits(max_running=5))
+    found = submit_all(load(model_folder), texts, Decoding(max_new_tokens=24), Limits(max_running=5))
+    assert found == expected == generated(model_folder, texts, do_sample=False)
 
 
 def test_greedy_answers_to_500_prompts_equal_generate_alone_and_with_others_joining(
@@ -181,7 +196,7 @@ def test_logprobs_are_the_models_own_and_forced_tokens_are_scored(
 
 
 async def collect(answer: Answer) -> list[Piece]:
-    return [piece async for piece in answer.pieces()]
+    return [piece async for piece in pieces(answer)]
 
 
 def test_an_answer_goes_on_from_the_tokens_it_is_made_to_begin_with(loaded: LoadedModel) -> None:

@@ -69,10 +69,16 @@ def post(*headers: str, body: bytes = b"") -> bytes:
         (b"nonsense\r\n\r\n", (400, "invalid_http")),
         (b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", (400, "invalid_http")),
         (post("Content-Length: 1", "Content-Length: 2", body=b"{}"), (400, "invalid_http")),
+        (post("Content-Length: 2", "content-length:2", body=b"{}"), (400, "invalid_http")),
+        (post("Content-Length: 2, 2", body=b"{}"), (400, "invalid_http")),
         (post("Content-Length: -1"), (400, "invalid_http")),
         (post("Content-Length: 0x2", body=b"{}"), (400, "invalid_http")),
         (
             post("Content-Length: 2", "Transfer-Encoding: chunked", body=b"2\r\n{}\r\n0\r\n\r\n"),
+            (400, "invalid_http"),
+        ),
+        (
+            post("Transfer-Encoding: chunked", "Content-Length: 2", body=b"2\r\n{}\r\n0\r\n\r\n"),
             (400, "invalid_http"),
         ),
         (post("Transfer-Encoding: chunked", body=b"zz\r\n{}\r\n"), (400, "invalid_http")),
@@ -80,7 +86,7 @@ def post(*headers: str, body: bytes = b"") -> bytes:
         (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 40_000, (400, "invalid_http")),
         (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 33_000 + b"\r\n\r\n", None),
     ],
-    ids=range(10),
+    ids=range(13),
 )
 def test_what_is_no_request_is_told_so(
     client: httpx.Client, sent: bytes, expected: tuple[int, str] | None
@@ -169,10 +175,13 @@ def test_more_connections_than_the_limit_are_refused(
     with ExitStack() as stack:
         open_ones = [stack.enter_context(connected(client)) for _ in range(8)]
         time.sleep(0.1)
-        with connected(client) as one_more:
-            found = read_all(one_more)
-        assert found.startswith(b"HTTP/1.1 503 ")
-        assert b'"code":"too_many_connections"' in found
+        for _ in range(20):  # whether the question comes before the refusal or after
+            with connected(client) as one_more:
+                one_more.sendall(post("Content-Length: 60000", body=b" " * 60_000))
+                found = read_all(one_more)
+            assert found.startswith(b"HTTP/1.1 503 ")
+            assert b"\r\nretry-after: 5\r\n" in found
+            assert b'"code":"too_many_connections"' in found
         open_ones[0].sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert open_ones[0].recv(4096).startswith(b"HTTP/1.1 200 ")
     assert connection.MAX_CONNECTIONS == 8
@@ -261,6 +270,73 @@ def test_the_log_tells_counts_and_times_and_no_text(
         client.get("/%0a%1b[31mforged?key=geheim", headers=key)
     assert "POST /v1/chat/completions 200" in caplog.text
     assert not any(word in caplog.text for word in ("秘密", "geheim", "\x1b", "\nforged"))
+
+
+def asked(client: httpx.Client, path: str = CHAT, **fields: object) -> None:
+    body = {"messages": [{"role": "user", "content": "秘密\n\u2028"}], **fields}
+    assert client.post(path, json=body).status_code == 200
+
+
+def last_line(caplog: pytest.LogCaptureFixture, needle: str) -> str:
+    wait_until(lambda: needle in caplog.text)
+    return [record.getMessage() for record in caplog.records if needle in record.getMessage()][-1]
+
+
+def test_the_log_tells_tokens_and_how_an_answer_ended(
+    build_bot: BuildBot, scripted: ScriptedDecoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "smolchat_fast.serve")
+    bot = build_bot()
+    with serving(bot) as client:
+        asked(client)
+        assert last_line(caplog, CHAT).endswith(" ms prompt_tokens=5 completion_tokens=4 finish=stop")
+        asked(client, "/api/chat", stream=True)
+        assert last_line(caplog, "/api/chat").endswith(" prompt_tokens=5 completion_tokens=4 finish=stop")
+        asked(client, n=2, max_tokens=1, stream=True)
+        assert last_line(caplog, "finish=length").endswith(
+            " prompt_tokens=5 completion_tokens=2 finish=length"
+        )
+        scripted.step_s = 0.02
+        long = {"messages": [{"role": "user", "content": "长" * 400}], "stream": True}
+        with client.stream("POST", CHAT, json=long) as response:
+            next(response.iter_raw())
+        assert "秘密" not in caplog.text
+        assert " finish=cancelled" in last_line(caplog, "finish=cancelled")
+        scripted.fail = True
+        assert client.post(CHAT, json=ROUTES[CHAT]).status_code == 500
+        assert last_line(caplog, " 500 ").endswith(" finish=internal_error")
+        assert client.get("/healthz").status_code == 200
+        assert last_line(caplog, "/healthz").endswith(" ms")
+
+
+def test_the_log_tells_texts_only_where_that_is_wanted(
+    build_bot: BuildBot, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "smolchat_fast.serve")
+    with serving(build_bot(), log_text=True) as client:
+        asked(client, stream=True)
+    text = "'秘密\\n\\u2028'"
+    assert last_line(caplog, CHAT).endswith(f" finish=stop prompt={text} answer={text}")
+    assert "\u2028" not in caplog.text
+
+
+def test_a_field_without_effect_is_named_in_the_log_once(
+    build_bot: BuildBot, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "smolchat_fast.serve")
+    with serving(build_bot()) as client:
+        for _ in range(3):
+            asked(client, user="me", **{"x\nforged": 1})
+            response = client.post("/api/chat", json={**ROUTES["/api/chat"], "keep_alive": 5, "user": "me"})
+            assert response.headers["x-ignored-params"] == "keep_alive, user"
+        for number in range(300):
+            asked(client, **{f"field{number}": 1})
+    named = [line.getMessage() for line in caplog.records if "has no effect" in line.getMessage()]
+    assert [sum(repr(name) in line for line in named) for name in ("user", "keep_alive", "x\nforged")] == [
+        1
+    ] * 3
+    assert "\nforged" not in caplog.text
+    assert len(named) == 100
 
 
 JSON = st.recursive(

@@ -3,69 +3,85 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-import httpx
 from serve_fixtures import CharacterTokens, ScriptedDecoder, serving, wait_until
 
+from smolchat_fast.serve.connection import MAX_CONNECTIONS
 from smolchat_fast.serve.engine import Engine, Limits
 from smolchat_fast.serve.options import DecodeOptions, Decoding
 from smolchat_fast.serve.session import Chatbot
 from smolchat_fast.stage import peak_mb
 
-STREAMS = int(os.environ.get("SMOLCHAT_SOAK_STREAMS", "150"))
+STREAMS = int(os.environ.get("SMOLCHAT_SOAK_STREAMS", "400"))
 
 
-async def ask(client: httpx.AsyncClient, number: int) -> str:
-    """One stream: complete, left after a few events, or opened and never read."""
+@asynccontextmanager
+async def stream(port: int, text: str) -> AsyncIterator[tuple[bytes, asyncio.StreamReader]]:
+    """A question on a bare connection: the answer's head, and its events. A client's pool of connections takes
+    seconds to hand out a thousand of them, and the server would be blamed for it."""
+    body = json.dumps({"messages": [{"role": "user", "content": text}], "stream": True}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(head.encode() + body)
+    try:
+        yield await reader.readuntil(b"\r\n\r\n"), reader
+    finally:
+        writer.close()
+
+
+async def ask(port: int, number: int, refused: Counter[bytes]) -> str:
+    """One stream: complete, left after a few events, or opened and never read; asked again when it was refused."""
     text = f"问题{number}" * 4
     kind = {0: "left", 1: "unread"}.get(number % 10, "read")
-    body = {"messages": [{"role": "user", "content": text}], "stream": True}
-    await asyncio.sleep(random.Random(number).random())
-    async with client.stream("POST", "/v1/chat/completions", json=body) as response:
-        assert response.status_code == 200, await response.aread()
-        if kind == "unread":
-            await asyncio.sleep(0.5)
-            return kind
-        found, events = "", 0
-        async for line in response.aiter_lines():
-            if kind == "left" and (events := events + 1) > 4:
+    while True:
+        async with stream(port, text) as (head, events):
+            if not head.startswith(b"HTTP/1.1 200 "):
+                refused[head.split()[1]] += 1
+                assert b"\r\nretry-after: 5\r\n" in head.lower(), head
+                await asyncio.sleep(0.2 + random.Random(number).random())
+                continue
+            if kind == "unread":
+                await asyncio.sleep(0.5)
                 return kind
-            if line == "data: [DONE]":
-                break
-            if '"content":"' in line:
-                found += line.split('"content":"')[1].split('"')[0]
-        assert found == text
-    return kind
+            found, seen = "", 0
+            async for line in events:
+                if kind == "left" and (seen := seen + 1) > 4:
+                    return kind
+                if line == b"data: [DONE]\n":
+                    break
+                if b'"content":"' in line:
+                    found += line.decode().split('"content":"')[1].split('"')[0]
+            assert found == text
+            return kind
 
 
-def test_a_crowd_of_streams_is_served(scripted: ScriptedDecoder) -> None:
+def test_a_crowd_that_comes_at_once_is_served_or_told_when_to_come_back(scripted: ScriptedDecoder) -> None:
     scripted.step_s = 0.002
     engine = Engine(scripted, Limits(max_running=32, max_queue=STREAMS, queue_timeout_s=300, timeout_s=300))
     bot = Chatbot("parrot", engine, CharacterTokens(), DecodeOptions(), Decoding())
+    refused: Counter[bytes] = Counter()
 
-    async def crowd(base: httpx.URL) -> list[str]:
-        # Sooner than the server lets go of an idle connection, or one would be closed as it is used.
-        limits = httpx.Limits(max_connections=200, keepalive_expiry=1)
-        async with httpx.AsyncClient(base_url=base, trust_env=False, timeout=300, limits=limits) as client:
-            # A pool with a thousand waiting requests takes seconds to send one: the server would give up.
-            room = asyncio.Semaphore(150)
-
-            async def in_turn(number: int) -> str:
-                async with room:
-                    return await ask(client, number)
-
-            return await asyncio.gather(*map(in_turn, range(STREAMS)))
+    async def crowd(port: int) -> list[str]:
+        return await asyncio.gather(*(ask(port, number, refused) for number in range(STREAMS)))
 
     with serving(bot) as client:
-        kinds = asyncio.run(crowd(client.base_url))
+        port = client.base_url.port
+        assert port
+        kinds = asyncio.run(crowd(port))
         before = peak_mb()
-        kinds += asyncio.run(crowd(client.base_url))
+        kinds += asyncio.run(crowd(port))
         assert {kind: kinds.count(kind) for kind in ("left", "unread")} == {
             "left": 2 * len(range(0, STREAMS, 10)),
             "unread": 2 * len(range(1, STREAMS, 10)),
         }
+        # Too many connections, and nothing else.
+        assert set(refused) == ({b"503"} if STREAMS > MAX_CONNECTIONS else set())
         wait_until(lambda: sum(engine.load) == 0)
         assert scripted.rows == []
         assert engine.cache_bytes == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -84,17 +84,21 @@ class Answer:
 
     def __init__(self, prompt_tokens: int) -> None:
         self.prompt_tokens = prompt_tokens
+        self.completion_tokens = 0
+        """Tokens of it so far, the end token not counted."""
         self._changed = threading.Condition()
         self.prompt_scores: list[Scored] = []
         """Scores of the tokens it was made to begin with; whole once it has ended."""
         self.end_score: Scored | None = None
         """The token that ended it, once it has ended."""
         self._unread: list[Piece] = []
+        self._texts: list[str] = []
         self._started = False
         self._finish: Finish | None = None
         self._error: EngineError | None = None
         self._cancelled = False
         self._wake: Callable[[], object] | None = None
+        self._only_end = False
 
     # The reader's side.
 
@@ -107,34 +111,10 @@ class Answer:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._unread or self.ended)
-            if text := self._take().text:
+            if text := self.take().text:
                 yield text
             if self.ended and not self._unread:
                 break
-        if self._error:
-            raise self._error
-
-    async def pieces(self, silence_s: float | None = None) -> AsyncIterator[Piece]:
-        """Pieces as they come, for an event loop.
-
-        Args:
-            silence_s: After so many seconds without news an empty piece is given.
-        Raises:
-            EngineError: the answer failed; what came before it has been given.
-        """
-        news = self._listen()
-        while True:
-            news.clear()
-            ended = self.ended
-            piece = self._take()
-            if piece.text or piece.tokens:
-                yield piece
-            if ended:
-                break
-            try:
-                await asyncio.wait_for(news.wait(), silence_s)
-            except asyncio.TimeoutError:
-                yield Piece()
         if self._error:
             raise self._error
 
@@ -144,12 +124,29 @@ class Answer:
         Raises:
             EngineError: it will not be.
         """
-        news = self._listen()
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+        self.listen(lambda: loop.call_soon_threadsafe(news.set))
         while not (self._started or self.ended):
             await news.wait()
             news.clear()
         if self._error:
             raise self._error
+
+    def listen(self, wake: Callable[[], object] | None, *, only_end: bool = False) -> None:
+        """Have `wake` called, in the engine's thread, whenever there is news.
+
+        Args:
+            wake: Takes the place of the one before; None: none.
+            only_end: The only news is that nothing more will come.
+        """
+        with self._changed:
+            self._wake, self._only_end = wake, only_end
+
+    def take(self) -> Piece:
+        """What has come since the last call."""
+        with self._changed:
+            unread, self._unread = self._unread, []
+        return Piece("".join(piece.text for piece in unread), tuple(t for p in unread for t in p.tokens))
 
     def cancel(self) -> None:
         """Ask the engine to leave off; it does so within one step."""
@@ -166,6 +163,17 @@ class Answer:
         return self._finish is not None or self._error is not None
 
     @property
+    def text(self) -> str:
+        """All of its text so far, read or not."""
+        with self._changed:
+            return "".join(self._texts)
+
+    @property
+    def error(self) -> EngineError | None:
+        """Why it failed, if it did."""
+        return self._error
+
+    @property
     def finish(self) -> Finish:
         """How it ended.
 
@@ -175,17 +183,6 @@ class Answer:
         if self._finish is None:
             raise RuntimeError("the answer has not ended")
         return self._finish
-
-    def _take(self) -> Piece:
-        with self._changed:
-            unread, self._unread = self._unread, []
-        return Piece("".join(piece.text for piece in unread), tuple(t for p in unread for t in p.tokens))
-
-    def _listen(self) -> asyncio.Event:
-        loop, news = asyncio.get_running_loop(), asyncio.Event()
-        with self._changed:
-            self._wake = lambda: loop.call_soon_threadsafe(news.set)
-        return news
 
     # The engine's side.
 
@@ -200,6 +197,7 @@ class Answer:
         if text or tokens:
             with self._changed:
                 self._unread.append(Piece(text, tuple(tokens)))
+                self._texts.append(text)
             self._notify()
 
     def end(self, finish: Finish) -> None:
@@ -217,7 +215,7 @@ class Answer:
     def _notify(self) -> None:
         with self._changed:
             self._changed.notify_all()
-            wake = self._wake
+            wake = None if self._only_end and not self.ended else self._wake
         if wake:
             # The reader's event loop may have been closed since.
             with suppress(RuntimeError):

@@ -24,6 +24,8 @@ from smolchat_fast.serve.metrics import CONTENT_TYPE, Metrics
 from smolchat_fast.serve.ollama import OllamaChat
 from smolchat_fast.serve.options import Decoding, OptionError
 from smolchat_fast.serve.problem import Problem
+from smolchat_fast.serve.reading import pieces
+from smolchat_fast.serve.record import RECORD, Unused
 from smolchat_fast.serve.schema import (
     ChatRequest,
     CompletionRequest,
@@ -46,6 +48,7 @@ def build_app(
     hosts: Sequence[str] = (),
     origins: Sequence[str] = (),
     strict: bool = False,
+    log_text: bool = False,
 ) -> ASGIApp:
     """The whole server as an ASGI app.
 
@@ -56,6 +59,7 @@ def build_app(
         hosts: Names beside this machine's own by which clients may call the server.
         origins: Origins of web pages that may ask, beside the server's own page.
         strict: Refuse unknown fields.
+        log_text: Write questions and answers to the log.
     """
 
     @asynccontextmanager
@@ -67,10 +71,11 @@ def build_app(
     app = FastAPI(title="smolchat-fast", version=__version__, lifespan=closing, docs_url=None, redoc_url=None)
     problem.install(app)
     _add_general(app, bot, metrics or Metrics(bot.name))
-    _add_openai(app, bot, strict)
-    _add_api_chat(app, bot)
+    unused = Unused()
+    _add_openai(app, bot, strict, unused)
+    _add_api_chat(app, bot, unused)
     _add_tokens(app, bot)
-    return Guard(app, keys, hosts=hosts, origins=origins)
+    return Guard(app, keys, hosts=hosts, origins=origins, log_text=log_text)
 
 
 def _add_general(app: FastAPI, bot: Chatbot, metrics: Metrics) -> None:
@@ -122,11 +127,11 @@ def _add_general(app: FastAPI, bot: Chatbot, metrics: Metrics) -> None:
         return model
 
 
-def _add_openai(app: FastAPI, bot: Chatbot, strict: bool) -> None:
+def _add_openai(app: FastAPI, bot: Chatbot, strict: bool, unused: Unused) -> None:
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request, body: ChatRequest) -> Response:
         """OpenAI's chat completions, whole or streamed."""
-        ignored = body.check(bot.name, strict=strict)
+        unused.tell(ignored := body.check(bot.name, strict=strict))
         limit = body.max_completion_tokens or body.max_tokens
         decoding = body.decoding(bot.decoding, bot.tokens.vocabulary, limit)
         prompt, forced = await asyncio.to_thread(_read_chat, bot, body)
@@ -140,7 +145,7 @@ def _add_openai(app: FastAPI, bot: Chatbot, strict: bool) -> None:
     @app.post("/v1/completions")
     async def completions(request: Request, body: CompletionRequest) -> Response:
         """OpenAI's plain completions, whole or streamed."""
-        ignored = body.check(bot.name, strict=strict)
+        unused.tell(ignored := body.check(bot.name, strict=strict))
         decoding = body.decoding(bot.decoding, bot.tokens.vocabulary)
         if decoding.max_new_tokens == 0 and not body.echo:
             raise Problem(400, "max_tokens: 0 goes only with echo", "invalid_value", param="max_tokens")
@@ -223,7 +228,9 @@ def _submit(
         decodings = [decodings] * len(prompts)
     ids = [prompt for prompt in prompts for _ in range(choices)]
     ways = [replace(decoding, choice=choice) for decoding in decodings for choice in range(choices)]
-    return bot.engine.submit_all(ids, ways, request.scope.get(CLIENT, ""))
+    answers = bot.engine.submit_all(ids, ways, request.scope.get(CLIENT, ""))
+    request.scope[RECORD].tell(prompts, answers, bot.tokens.decode)
+    return answers
 
 
 async def _respond(
@@ -239,21 +246,21 @@ async def _respond(
     return EventStream(completion.events(include_usage), completion.answers, headers)
 
 
-def _add_api_chat(app: FastAPI, bot: Chatbot) -> None:
+def _add_api_chat(app: FastAPI, bot: Chatbot, unused: Unused) -> None:
     @app.post("/api/chat")
     async def api_chat(request: Request, body: dict[str, Any]) -> Response:
         """The earlier project's interface, one text in, one out; or Ollama's, told by the body's shape."""
         if ("input_txt" in body) == ("messages" in body):
             raise Problem(400, "the body needs either input_txt or messages", "invalid_value")
         if "messages" in body:
-            return await _ollama(bot, request, _parsed(OllamaRequest, body))
+            return await _ollama(bot, request, _parsed(OllamaRequest, body), unused)
         legacy = _parsed(LegacyRequest, body)
         if not legacy.input_txt.strip():
             raise Problem(406, "input_txt: is empty", "invalid_value", param="input_txt")
         prompt = await asyncio.to_thread(bot.prompt, [Message("user", legacy.input_txt)])
-        answer = bot.ask(prompt, client=request.scope.get(CLIENT, ""))
+        (answer,) = _submit(bot, request, [prompt.ids], bot.decoding, 1)
         async with watched(request.receive, [answer]):
-            text = "".join([piece.text async for piece in answer.pieces()])
+            text = "".join([piece.text async for piece in pieces(answer)])
         return JSONResponse({"response": text})
 
     @app.get("/api/tags")
@@ -269,9 +276,10 @@ def _add_api_chat(app: FastAPI, bot: Chatbot) -> None:
         return {"version": __version__}
 
 
-async def _ollama(bot: Chatbot, request: Request, body: OllamaRequest) -> Response:
+async def _ollama(bot: Chatbot, request: Request, body: OllamaRequest, unused: Unused) -> Response:
     try:
         check_model(body.model, bot.name)
+        unused.tell(ignored := body.ignored())
         answers: list[Answer] = []
         if body.messages:
             chat = body.as_chat()
@@ -284,9 +292,9 @@ async def _ollama(bot: Chatbot, request: Request, body: OllamaRequest) -> Respon
         return JSONResponse({"error": str(error)}, status)
     reply = OllamaChat(bot, answers[0] if answers else None)
     if body.stream is not False:
-        return LineStream(reply.lines(), answers, {})
+        return LineStream(reply.lines(), answers, _headers(ignored, None))
     async with watched(request.receive, answers):
-        return JSONResponse(await reply.whole())
+        return JSONResponse(await reply.whole(), headers=_headers(ignored, None))
 
 
 def _parsed(kind: type[Body], body: dict[str, Any]) -> Body:

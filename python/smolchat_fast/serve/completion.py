@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -9,12 +10,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from smolchat_fast.serve.answer import Answer, Piece, Scored
-from smolchat_fast.serve.events import event, merged
+from smolchat_fast.serve.events import event
+from smolchat_fast.serve.reading import turns
 from smolchat_fast.serve.session import Chatbot
 
 PING = b": ping\n\n"
 PING_S = 15.0
 """Seconds of silence after which a proxy in between might think that nobody is there."""
+GATHER_S = 0.02
+"""Seconds between two writes to a stream: nobody reads faster, and 16 readers cost a small machine much."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,11 @@ class Completion:
     async def whole(self) -> dict[str, Any]:
         """The answers in one piece."""
         parts = [_Whole() for _ in self.answers]
-        async for number, piece in merged(self.answers):
-            if piece:
-                parts[number].add(piece)
+        # Nothing is given before the end: there is no need to look up for every token.
+        async for turn in turns(self.answers, gather_s=math.inf):
+            for number, piece in turn:
+                if piece:
+                    parts[number].add(piece)
         choices = [self._choice(number, part) for number, part in enumerate(parts)]
         kind = "chat.completion" if self._chat else "text_completion"
         return {**self._head, "object": kind, "choices": choices, "usage": self._usage()}
@@ -81,27 +87,25 @@ class Completion:
         return {"index": number, **said, "logprobs": logprobs, "finish_reason": self._reason(number)}
 
     async def events(self, include_usage: bool) -> AsyncIterator[bytes]:
-        """The answers piece by piece."""
+        """The answers piece by piece: what is to be written at once."""
         usage = {"usage": None} if include_usage else {}
         for number in range(len(self.answers)):
             if self._chat:
                 yield self._chunk(number, {"delta": {"role": "assistant", "content": ""}}, usage=usage)
             elif self._echoes:
                 yield self._chunk(number, {"text": self._echoes[number].text}, usage=usage)
-        async for number, piece in merged(self.answers, PING_S):
-            if piece is None:
-                said: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
-                yield self._chunk(number, said, reason=self._reason(number), usage=usage)
-            elif not piece.text and not piece.tokens:
-                yield PING
-            else:
-                said = {"delta": {"content": piece.text}} if self._chat else {"text": piece.text}
-                logprobs = None
-                if self._scored:
-                    logprobs = self._logprobs(number, piece.tokens)
-                yield self._chunk(number, said, logprobs=logprobs, usage=usage)
+        async for turn in turns(self.answers, silence_s=PING_S, gather_s=GATHER_S):
+            yield b"".join(self._piece(number, piece, usage) for number, piece in turn) or PING
         if include_usage:
             yield event({**self._stream_head(), "choices": [], "usage": self._usage()})
+
+    def _piece(self, number: int, piece: Piece | None, usage: dict[str, None]) -> bytes:
+        if piece is None:
+            said: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
+            return self._chunk(number, said, reason=self._reason(number), usage=usage)
+        said = {"delta": {"content": piece.text}} if self._chat else {"text": piece.text}
+        logprobs = self._logprobs(number, piece.tokens) if self._scored else None
+        return self._chunk(number, said, logprobs=logprobs, usage=usage)
 
     def _stream_head(self) -> dict[str, Any]:
         kind = "chat.completion.chunk" if self._chat else "text_completion"

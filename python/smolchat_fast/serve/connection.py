@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import re
+from typing import Any, ClassVar
 
 import h11
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
@@ -17,11 +18,15 @@ HEAD_TIMEOUT_S = 10.0
 WRITE_TIMEOUT_S = 30.0
 """Seconds that a client may leave a full buffer unread."""
 LINGER_S = 5.0
-"""Seconds that a closing connection gets to send what it holds."""
+"""Seconds that a closing connection gets to send what it holds, and a refused client to read why."""
+MAX_LINGERING = 1024
+"""Refused clients that are waited for; further ones are cut off, whether they have read why or not."""
 
 
 class Connection(H11Protocol):
     """uvicorn's HTTP/1.1 connection, closed when its client makes the server wait for too long."""
+
+    _refused: ClassVar[set[Connection]] = set()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -40,14 +45,25 @@ class Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         super().connection_lost(exc)
+        self._refused.discard(self)
         for timer in (self._head, self._write):
             if timer:
                 timer.cancel()
 
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; those of a refused client are thrown away."""
+        if self not in self._refused:
+            super().data_received(data)
+
     def handle_events(self) -> None:
         """See what the bytes that came amount to."""
-        if not self.transport.is_closing():
-            super().handle_events()
+        if not self._closing:
+            if _two_lengths(self.conn):
+                self._refuse(
+                    Problem(400, "the body has two lengths: send one Content-Length", "invalid_http")
+                )
+            else:
+                super().handle_events()
         self._watch()
 
     def on_response_complete(self) -> None:
@@ -83,7 +99,7 @@ class Connection(H11Protocol):
 
     def _watch(self) -> None:
         """Start and stop the clocks as the connection's state asks for."""
-        if self.transport.is_closing():
+        if self._closing:
             if not self._lingers:
                 self._lingers = True
                 self.loop.call_later(LINGER_S, self.transport.abort)
@@ -93,6 +109,10 @@ class Connection(H11Protocol):
         if self._head:
             self._head.cancel()
             self._head = None
+
+    @property
+    def _closing(self) -> bool:
+        return self.transport.is_closing() or self in self._refused
 
     def _too_slow(self) -> None:
         self._refuse(Problem(408, f"no whole request came within {HEAD_TIMEOUT_S:g} s", "timeout"))
@@ -111,4 +131,25 @@ class Connection(H11Protocol):
                 h11.EndOfMessage(),
             ):
                 self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+        self._close_when_read()
+
+    def _close_when_read(self) -> None:
+        """Close once the client has: closing before its bytes are read would take back what it was told (RFC 9112, 9.6)."""
+        if self.transport.is_closing() or len(self._refused) >= MAX_LINGERING:
+            self.transport.close()
+            return
+        self._refused.add(self)
+        self.connections.discard(self)  # it takes nobody's place
+        self.transport.write_eof()
+
+
+HEAD_END = re.compile(rb"\n\r?\n")
+LENGTHS = re.compile(rb"^content-length[ \t]*:(.*)$", re.IGNORECASE | re.MULTILINE)
+
+
+def _two_lengths(conn: h11.Connection) -> bool:
+    """Whether the head that has come gives a length twice: h11 takes equal ones as one."""
+    if conn.their_state is not h11.IDLE:
+        return False
+    head = HEAD_END.split(conn.trailing_data[0], 1)[0]
+    return b",".join(LENGTHS.findall(head)).count(b",") > 0

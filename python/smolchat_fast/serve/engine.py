@@ -312,6 +312,7 @@ class Engine(Generic[Row]):
         if emission.tokens:
             self._meter.token(now - (job.last or job.arrived), first=not job.last)
             job.last = now
+        job.answer.completion_tokens = job.tokens
         job.answer.put(text, self._given_scores(job))
         return reason
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from smolchat_fast.serve.answer import Answer, EngineError, Piece
+from smolchat_fast.serve.answer import Answer, EngineError
 from smolchat_fast.serve.problem import from_engine
 
 WRITE_TIMEOUT_S = 30.0
@@ -108,38 +108,3 @@ class LineStream(EventStream):
 def line(data: Mapping[str, object]) -> bytes:
     """One line of JSON."""
     return f"{json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n".encode()
-
-
-async def merged(
-    answers: Sequence[Answer], silence_s: float | None = None
-) -> AsyncIterator[tuple[int, Piece | None]]:
-    """Pieces of several answers as they come, each with its number; None when that answer has ended.
-
-    Args:
-        answers: Read by nobody else.
-        silence_s: After so many seconds without news an empty piece is given.
-    Raises:
-        EngineError: one of them failed.
-    """
-    news: asyncio.Queue[tuple[int, Piece | EngineError | None]] = asyncio.Queue(maxsize=len(answers))
-
-    async def read(number: int, answer: Answer) -> None:
-        try:
-            async for piece in answer.pieces(silence_s):
-                await news.put((number, piece))
-            await news.put((number, None))
-        except EngineError as error:
-            await news.put((number, error))
-
-    readers = [asyncio.create_task(read(number, answer)) for number, answer in enumerate(answers)]
-    try:
-        left = len(answers)
-        while left:
-            number, piece = await news.get()
-            if isinstance(piece, EngineError):
-                raise piece
-            left -= piece is None
-            yield number, piece
-    finally:
-        for reader in readers:
-            reader.cancel()

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from smolchat_fast.serve.problem import Problem
+from smolchat_fast.serve.record import RECORD, Record
 
 log = logging.getLogger("smolchat_fast.serve")
 
@@ -47,6 +48,7 @@ class Guard:
         keys: Any of these opens all paths; without keys only this machine's names are answered.
         hosts: Names beside those of this machine itself that the server answers to.
         origins: Web pages of these origins may ask, beside the server's own.
+        log_text: Write questions and answers to the log as well.
     """
 
     def __init__(
@@ -56,8 +58,9 @@ class Guard:
         *,
         hosts: Sequence[str] = (),
         origins: Sequence[str] = (),
+        log_text: bool = False,
     ) -> None:
-        self._app = app
+        self._app, self._log_text = app, log_text
         self._keys = [key.encode() for key in keys]
         self._hosts = {host.lower() for host in hosts}
         self._origins = set(origins)
@@ -68,7 +71,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         began, status = time.monotonic(), 499
-        request_id = new_request_id()
+        request_id, record = new_request_id(), Record()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -83,7 +86,7 @@ class Guard:
             if scope["method"] == "OPTIONS" and self._cors(scope):
                 await Response(status_code=204)(scope, receive, send_with_id)
                 return
-            scope = {**scope, CLIENT: self._check(scope)}
+            scope = {**scope, CLIENT: self._check(scope), RECORD: record}
             body = await _read_in_time(receive)
             if _deeper_than(MAX_DEPTH, body):
                 raise Problem(400, f"the body is nested deeper than {MAX_DEPTH} levels", "invalid_json")
@@ -96,7 +99,8 @@ class Guard:
             took_ms = (time.monotonic() - began) * 1e3
             # The raw path is ASCII: nothing in it can forge a line of the log.
             path = scope.get("raw_path", b"").decode("ascii", "replace")
-            log.info("%s %s %s %d %.0f ms", request_id, scope["method"], path, status, took_ms)
+            told = record.line(texts=self._log_text)
+            log.info("%s %s %s %d %.0f ms%s", request_id, scope["method"], path, status, took_ms, told)
 
     def _cors(self, scope: Scope) -> dict[str, str]:
         """Headers that let a page of an allowed origin read the answer."""

@@ -8,8 +8,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from smolchat_fast.serve.answer import Answer
-from smolchat_fast.serve.completion import PING_S
+from smolchat_fast.serve.completion import GATHER_S, PING_S
 from smolchat_fast.serve.events import line
+from smolchat_fast.serve.reading import pieces
 from smolchat_fast.serve.session import Chatbot
 
 
@@ -28,7 +29,7 @@ class OllamaChat:
     async def lines(self) -> AsyncIterator[bytes]:
         """The answer piece by piece."""
         if self._answer:
-            async for piece in self._answer.pieces(PING_S):
+            async for piece in pieces(self._answer, silence_s=PING_S, gather_s=GATHER_S):
                 self._first = self._first or time.perf_counter_ns()
                 yield line({**self._head(piece.text), "done": False})
         yield line(self._last(""))
@@ -37,7 +38,7 @@ class OllamaChat:
         """The answer in one piece."""
         text = ""
         if self._answer:
-            async for piece in self._answer.pieces():
+            async for piece in pieces(self._answer):
                 self._first = self._first or time.perf_counter_ns()
                 text += piece.text
         return self._last(text)

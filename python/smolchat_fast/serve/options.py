@@ -199,6 +199,8 @@ class ServeOptions(DecodeOptions):
     """Web pages of these origins (https://name:port) may ask the server."""
     strict: bool = False
     """Refuse request fields that are not known, instead of naming them in the header x-ignored-params."""
+    log_text: bool = False
+    """Write questions and answers to the log; else it has counts and times, and never a text."""
     port: int = 8812
     """Port to listen on; 0 takes a free one."""
     api_key_file: Path | None = None

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 """Changes when the core arranges its numbers in another way."""
 
+ENCODER = ("qkv", "o", "wi", "wo")
+DECODER = ("qkv", "o", "cross_q", "cross_o", "wi", "wo")
 EncoderLayer = tuple[Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix]
 DecoderLayer = tuple[Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix, Int8Matrix]
 
@@ -103,9 +105,9 @@ def _write(path: Path, key: str, matrices: dict[str, Int8Matrix]) -> None:
 def _names(weights: Weights) -> Iterator[str]:
     config = weights.config
     for layer in range(config.num_layers):
-        yield from (f"encoder.{layer}.{name}" for name in ("qkv", "o", "wi", "wo"))
+        yield from (f"encoder.{layer}.{name}" for name in ENCODER)
     for layer in range(config.num_decoder_layers or 0):
-        yield from (f"decoder.{layer}.{name}" for name in ("qkv", "o", "cross_q", "cross_o", "wi", "wo"))
+        yield from (f"decoder.{layer}.{name}" for name in DECODER)
     yield from ("cross", "out")
 
 
@@ -126,14 +128,18 @@ def _made(weights: Weights) -> Iterator[tuple[str, Int8Matrix]]:
 
 
 def _arranged(weights: Weights, matrices: dict[str, Int8Matrix]) -> Pack:
-    def layers(stack: str, count: int | None, size: int) -> list[tuple[Int8Matrix, ...]]:
-        found = [matrix for name, matrix in matrices.items() if name.startswith(f"{stack}.")]
-        return [tuple(found[at * size : (at + 1) * size]) for at in range(count or 0)]
+    def encoder(layer: int) -> EncoderLayer:
+        part = {name: matrices[f"encoder.{layer}.{name}"] for name in ENCODER}
+        return part["qkv"], part["o"], part["wi"], part["wo"]
+
+    def decoder(layer: int) -> DecoderLayer:
+        part = {name: matrices[f"decoder.{layer}.{name}"] for name in DECODER}
+        return part["qkv"], part["o"], part["cross_q"], part["cross_o"], part["wi"], part["wo"]
 
     config = weights.config
     return Pack(
-        layers("encoder", config.num_layers, 4),  # type: ignore[arg-type]
-        layers("decoder", config.num_decoder_layers, 6),  # type: ignore[arg-type]
+        [encoder(layer) for layer in range(config.num_layers)],
+        [decoder(layer) for layer in range(config.num_decoder_layers or 0)],
         matrices["cross"],
         matrices["out"],
     )

@@ -320,6 +320,11 @@ class OllamaRequest(_Body):
     stream: bool | None = None
     options: OllamaOptions | None = None
 
+    def ignored(self) -> list[str]:
+        """Fields that have no effect."""
+        extra = {**(self.model_extra or {}), **((self.options and self.options.model_extra) or {})}
+        return sorted(name for name, value in extra.items() if value is not None and name not in UNSUPPORTED)
+
     def as_chat(self) -> ChatRequest:
         """The same in OpenAI's words.
 

@@ -88,9 +88,10 @@ class Server(uvicorn.Server):
         self._open_to_all, self._stopping = open_to_all, False
         self._bot: Chatbot | None = None
         self._failure: BaseException | None = None
-        self._guards = {
+        self._guards: dict[str, Any] = {
             "hosts": [*options.allowed_host, *({options.host} - {"0.0.0.0", "::"})],
             "origins": options.cors_origin,
+            "log_text": options.log_text,
         }
         self._app: ASGIApp = Guard(_loading, keys, **self._guards)
         super().__init__(
@@ -139,6 +140,8 @@ class Server(uvicorn.Server):
             return
         print(greeting(about, bot.name, self._listener, self._options, self._keys), flush=True)
         _log_to_stderr()
+        if self._options.log_text:
+            log.warning("questions and answers are written to this log (log_text)")
         if self._open_to_all:
             log.warning("anybody who reaches %s can ask: there is no key", self._options.host)
 

@@ -20,8 +20,26 @@ from smolchat_fast.serve.weights import DecoderLayerWeights, LayerWeights, Weigh
 # Columns of the cache grow by this much, so that growing (a copy) is rare.
 GROW = 64
 
+# Numbers of a matrix from which on oneDNN computes its products in float32. Smaller ones are done before it has begun.
+# Products of the 0.2B preset with 1, 4, 16 rows on two Zen 4 cores: 2.0, 1.9, 1.8 times as fast as the MKL behind
+# `matmul`, which picks slow code on processors of other makers.
+ONEDNN_FROM = 1 << 18
+# It compiles a product for each number of rows. Prompts have hundreds of lengths, so more rows than this become a multiple.
+ONEDNN_ROWS = 32
+
 Put = Callable[[Tensor], Tensor]
 """Brings a weight to where and how it is computed with."""
+
+
+def product(rows: Tensor, weight: Tensor) -> Tensor:
+    """`rows` times a weight [outputs, inputs], as `Put` left it: [..., inputs] -> [..., outputs]."""
+    if not weight.is_mkldnn:
+        return F.linear(rows, weight)
+    count = rows.shape[-2]
+    if count > ONEDNN_ROWS:
+        rows = F.pad(rows, (0, 0, 0, -count % ONEDNN_ROWS))
+    found: Tensor = torch.ops.aten.mkldnn_linear(rows.to_mkldnn(), weight, None).to_dense()
+    return found[..., :count, :]
 
 
 @dataclass(eq=False, slots=True)
@@ -66,9 +84,11 @@ class TorchNetwork:
         self._eps = config.layer_norm_epsilon
 
         def put(weight: Tensor) -> Tensor:
-            return weight.to(self._device, dtype).contiguous()
+            weight, large = weight.to(self._device, dtype).contiguous(), weight.numel() >= ONEDNN_FROM
+            fits = weight.is_cpu and dtype == torch.float32 and torch.backends.mkldnn.is_available()
+            return weight.to_mkldnn() if large and fits else weight
 
-        self._embedding = put(weights.embedding())
+        self._embedding = weights.embedding().to(self._device, dtype).contiguous()
         self.encoder = [_EncoderLayer(self, config, layer, put) for layer in weights.encoder()]
         self._decoder = [_DecoderLayer(self, config, layer, put) for layer in weights.decoder()]
         self._cross_in, self._out = put(weights.cross()), put(weights.logits())
@@ -100,7 +120,7 @@ class TorchNetwork:
     def join(self, encoding: Any, rows: int) -> None:
         """Append rows that answer an encoded prompt."""
         source, first = encoding.tokens, len(self._ages)
-        made = self.norm(encoding.hidden[0]) @ self._cross_in.T  # [S, layers * 2 * H * d_kv]
+        made = product(self.norm(encoding.hidden[0]), self._cross_in)  # [S, layers * 2 * H * d_kv]
         made = made.view(source, len(self._decoder), 2, self._heads, self._width).permute(1, 2, 3, 0, 4)
         self._cross = self._grown(self._cross, first + rows, source)
         self._self = self._grown(self._self, first + rows, 0)
@@ -137,7 +157,7 @@ class TorchNetwork:
         self._ages = [age + 1 for age in self._ages]
         normed = self.norm(hidden)
         self.hidden = normed.float()
-        return (normed @ self._out.T).float()
+        return product(normed, self._out).float()
 
     def _source_mask(self, columns: int) -> Tensor | None:
         if min(self._sources) == columns:
@@ -183,13 +203,13 @@ class _FeedForward:
         self._act: Callable[[Tensor], Tensor] = ACT2FN[config.dense_act_fn]
 
     def add(self, hidden: Tensor) -> Tensor:
-        inner = self._network.norm(hidden) @ self._in.T
+        inner = product(self._network.norm(hidden), self._in)
         if self._gated:
             gate, value = inner.chunk(2, dim=-1)
             inner = self._act(gate) * value
         else:
             inner = self._act(inner)
-        return hidden + inner @ self._out.T
+        return hidden + product(inner, self._out)
 
 
 class _EncoderLayer:
@@ -199,10 +219,10 @@ class _EncoderLayer:
         self._feed_forward = _FeedForward(network, config, layer, put)
 
     def encode(self, hidden: Tensor, bias: Tensor) -> Tensor:
-        qkv = self._network.heads(self._network.norm(hidden) @ self._qkv.T)  # [1, S, 3, H, d_kv]
+        qkv = self._network.heads(product(self._network.norm(hidden), self._qkv))  # [1, S, 3, H, d_kv]
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each [1, H, S, d_kv]
         found = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype), scale=1.0)
-        hidden = hidden + found.transpose(1, 2).flatten(2) @ self._o.T
+        hidden = hidden + product(found.transpose(1, 2).flatten(2), self._o)
         return self._feed_forward.add(hidden)
 
 
@@ -227,13 +247,13 @@ class _DecoderLayer:
         mask: Tensor | None,  # [N, 1, 1, S]
     ) -> Tensor:
         network, rows = self._network, len(hidden)
-        qkv = network.heads(network.norm(hidden) @ self._qkv.T)  # [N, 3, H, d_kv]
+        qkv = network.heads(product(network.norm(hidden), self._qkv))  # [N, 3, H, d_kv]
         cache[where, :, :, ages] = qkv[:, 1:]
         key, value = cache[:rows, 0, :, :columns], cache[:rows, 1, :, :columns]
         query = qkv[:, 0, :, None]
         found = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype), scale=1.0)
-        hidden = hidden + found.flatten(1) @ self._o.T
-        query = network.heads(network.norm(hidden) @ self._cross_q.T).transpose(1, 2)  # [N, H, 1, d_kv]
+        hidden = hidden + product(found.flatten(1), self._o)
+        query = network.heads(product(network.norm(hidden), self._cross_q)).transpose(1, 2)  # [N, H, 1, d_kv]
         found = F.scaled_dot_product_attention(query, cross[:, 0], cross[:, 1], attn_mask=mask, scale=1.0)
-        hidden = hidden + found.flatten(1) @ self._cross_o.T
+        hidden = hidden + product(found.flatten(1), self._cross_o)
         return self._feed_forward.add(hidden)
