@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::group::Removed;
+use super::reason::Removed;
 use super::signature::Signatures;
 use crate::error::Result;
 use crate::job::Job;

@@ -7,10 +7,10 @@
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
-use super::group::Removed;
 use super::normal::{Compared, is_digit};
 use super::options::DedupOptions;
 use super::probe::Probe;
+use super::reason::Removed;
 use super::shingle::hash_shingles;
 use super::texts::Texts;
 use crate::error::Result;

@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::band::candidates;
 use super::contain::Questions;
-use super::group::{Groups, Removed, groups};
+use super::group::{Groups, groups};
 use super::index::{IndexReader, IndexWriter};
 use super::options::DedupOptions;
-use super::reason::{reasons, with_reasons};
+use super::reason::{Removed, reasons, with_reasons};
 use super::signature::{Signatures, signatures};
 use super::texts::{TableTexts, compared_columns};
 use super::verify::Verifier;

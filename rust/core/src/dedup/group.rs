@@ -6,25 +6,13 @@ use rayon::prelude::*;
 
 use super::band::Candidates;
 use super::probe::Probe;
+use super::reason::Removed;
 use super::verify::{Pair, Verifier};
 use crate::error::Result;
 use crate::job::Job;
 
 /// Rows decided together; large enough to keep all threads busy.
 const BLOCK_ROWS: usize = 4096;
-
-/// A row that goes, and why.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Removed {
-    /// The row, counted from 0.
-    pub row: u64,
-    /// The first kept row that it is similar to; the longest one, if these stay.
-    pub kept_row: u64,
-    /// True if `kept_row` counts the rows of `against`.
-    pub in_against: bool,
-    /// Exact Jaccard similarity of the two, or the share of the n-grams of `kept_row` that it contains.
-    pub similarity: f64,
-}
 
 /// Which rows stay and which go.
 #[derive(Debug, Clone, PartialEq)]

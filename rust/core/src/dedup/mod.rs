@@ -33,7 +33,7 @@ mod index; // kept rows <-> file
 mod normal; // row -> compared characters
 mod options;
 mod probe; // text -> table of its n-grams
-mod reason; // removed rows -> columns of a table
+mod reason; // why a row goes; removed rows -> columns of a table
 mod shingle; // characters -> hashed n-grams
 mod sieve; // pair -> n-grams that it shares at most
 mod signature; // n-grams -> MinHash signature
@@ -42,11 +42,11 @@ mod verify; // pair -> exact Jaccard
 
 pub use band::{Candidates, candidates};
 pub use files::{DedupFiles, DedupReport, deduplicate_files};
-pub use group::{Groups, Removed, groups};
+pub use group::{Groups, groups};
 pub use index::{IndexReader, IndexWriter};
 pub(crate) use normal::Compared;
 pub use options::{DedupOptions, Keep, QuestionLine};
-pub use reason::reasons;
+pub use reason::{Removed, reasons};
 pub use signature::{Signatures, signatures};
 pub use texts::{TableTexts, Texts, compared_columns};
 pub use verify::Verifier;

@@ -1,12 +1,24 @@
-//! Why rows were removed, as columns of a table.
+//! Why rows were removed; and that as columns of a table.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use super::group::Removed;
 use crate::error::{Error, Result};
+
+/// A row that goes, and why.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Removed {
+    /// The row, counted from 0.
+    pub row: u64,
+    /// The first kept row that it is similar to; the longest one, if these stay.
+    pub kept_row: u64,
+    /// True if `kept_row` counts the rows of `against`.
+    pub in_against: bool,
+    /// Exact Jaccard similarity of the two, or the share of the n-grams of `kept_row` that it contains.
+    pub similarity: f64,
+}
 
 /// The removed rows as `row`, `kept_row`, `similarity` and `in_against`.
 ///
