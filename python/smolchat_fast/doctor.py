@@ -73,7 +73,7 @@ def predict_mb(model: ModelOptions, vocabulary: int, options: TrainOptions) -> f
 
 def _device_mb(memory: MemoryEstimate, base_mb: float) -> float:
     passing = memory.peak_mb - memory.weights_mb - memory.optimizer_mb
-    return memory.peak_mb + (HELD - 1) * passing + base_mb
+    return memory.peak_mb + (HELD - 1) * passing + memory.holes_mb + base_mb
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def test_two_layers_tell_the_activations_of_all():
     from smolchat_fast.model import t5_config
 
     config, options = t5_config(SMALL, 100), TrainOptions()
-    assert _activation_bytes(config, options, BATCH) == _kept_bytes(config, options, BATCH)
+    assert _activation_bytes(config, options, BATCH) == (_kept_bytes(config, options, BATCH), 0)
 
 
 def test_only_what_is_trained_has_gradients_and_states():
@@ -75,6 +75,18 @@ def test_the_memory_options_save_memory():
 
     assert peak(gradient_checkpointing=True) < peak()
     assert peak(precision="bf16") < peak()
+
+
+def test_recomputing_leaves_holes_in_the_heap_of_a_cpu_alone(monkeypatch):
+    def holes(on_cpu: bool, layers: int = 3, **options) -> float:
+        monkeypatch.setattr("smolchat_fast.memory.on_cpu", lambda: on_cpu)
+        model = replace(SMALL, num_layers=layers, num_decoder_layers=layers)
+        return estimate_memory(model, 100, TrainOptions(**options), BatchShape(32, 64, 64)).holes_mb
+
+    assert holes(True) == 0
+    assert holes(False, gradient_checkpointing=True) == 0
+    few, many = (holes(True, layers, gradient_checkpointing=True) for layers in (3, 6))
+    assert 0 < 2 * few < many  # the layer that is there while its gradients are made is not among them
 
 
 def test_the_largest_batch_is_what_the_stream_may_hand_out():
