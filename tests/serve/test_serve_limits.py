@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from serve_fixtures import CharacterTokens, ScriptedDecoder, serving, wait_until
 
+from smolchat_fast.serve.answer import Scored
 from smolchat_fast.serve.metrics import Metrics
 from smolchat_fast.serve.schema import ChatRequest, CompletionRequest
+from smolchat_fast.serve.server import CONNECTIONS
 from smolchat_fast.serve.session import Chatbot
 
 BuildBot = Callable[..., Chatbot]
@@ -134,3 +137,30 @@ def test_a_text_that_takes_long_to_tokenise_holds_up_nobody(
         finally:
             go.set()
         assert long.result().status_code == 200
+
+
+def test_likely_tokens_of_equal_text_have_names_of_their_own(
+    build_bot: BuildBot, scripted: ScriptedDecoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two tokens that are each a part of a character: both are shown as the mark of a broken one.
+    monkeypatch.setattr(CharacterTokens, "token_bytes", lambda _, token: bytes([token]) * (token > 0))
+    monkeypatch.setattr(scripted, "scored", lambda token: Scored(token, -0.5, ((0x80, -1.0), (0x81, -2.0))))
+    with serving(build_bot()) as client:
+        answer = client.post(TEXT, json={"prompt": "a", "logprobs": 2}).json()
+    assert answer["choices"][0]["logprobs"]["top_logprobs"] == [
+        {"a": -0.5, "\ufffd": -1.0, "token_id:129": -2.0}
+    ]
+
+
+def test_an_idle_connection_is_closed(build_bot: BuildBot, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert CONNECTIONS["timeout_keep_alive"] == 5
+    monkeypatch.setitem(CONNECTIONS, "timeout_keep_alive", 1)
+    with serving(build_bot()) as client, socket.socket() as raw:
+        raw.settimeout(30)
+        raw.connect((client.base_url.host, client.base_url.port))
+        raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        found = b""
+        while data := raw.recv(4096):
+            found += data
+    assert found.startswith(b"HTTP/1.1 200 ")
+    assert found.endswith(b'{"status":"ok"}')
