@@ -30,7 +30,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_model(seed: int = 1, dropout: float = 0.0) -> T5ForConditionalGeneration:
+def tiny_model(seed: int = 1, dropout: float = 0.0, feed_forward: str = "relu") -> T5ForConditionalGeneration:
     """A T5 of some forty thousand random parameters, whose answers differ from prompt to prompt."""
     torch.manual_seed(seed)
     config = T5Config(
@@ -40,6 +40,7 @@ def tiny_model(seed: int = 1, dropout: float = 0.0) -> T5ForConditionalGeneratio
         d_ff=64,
         num_heads=4,
         num_layers=2,
+        feed_forward_proj=feed_forward,
         dropout_rate=dropout,
         pad_token_id=0,
         eos_token_id=1,

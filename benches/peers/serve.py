@@ -6,6 +6,11 @@ prompts, choose greedily and write the same number of tokens; float32 must give 
 it is measured; words on the command line choose contenders whose names hold one of them:
 
     python -m benches.peers.serve int8 'transformers bfloat16' --batches 1 4 --repeats 1
+
+Without such words the load of `serve_load` follows, and what was printed goes to `docs/figures.md`, unless
+`--preset` or `--seconds` make it another measurement. All of it in little time, to see that it runs:
+
+    python -m benches.peers.serve --preset demo --batches 1 --repeats 1 --seconds 3
 """
 
 from __future__ import annotations
@@ -44,6 +49,8 @@ class Setting:
     batches: tuple[int, ...] = (1, 4, 16)
     repeats: int = 3
     threads: int = os.cpu_count() or 1
+    seconds: float = 15.0
+    """How long people arrive in each open loop."""
 
 
 def make_model(folder: Path, setting: Setting) -> None:
@@ -271,7 +278,7 @@ def run(setting: Setting = Setting(), chosen: Sequence[str] = ()) -> Iterator[st
             if reference and name in answers and answers[name] is not reference:
                 yield f"{name}: {agreement(reference, answers[name])}"
         if not chosen:
-            yield from serve_load.run(folder, setting.threads)
+            yield from serve_load.run(folder, setting.threads, setting.seconds)
 
 
 def agreement(reference: list[Answers], found: list[Answers]) -> str:
@@ -306,15 +313,21 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=standard.batches)
     parser.add_argument("--repeats", type=int, default=standard.repeats)
     parser.add_argument("--threads", type=int, default=standard.threads)
+    parser.add_argument("--seconds", type=float, default=standard.seconds)
     given = parser.parse_args()
     setting = Setting(
-        preset=given.preset, batches=tuple(given.batches), repeats=given.repeats, threads=given.threads
+        preset=given.preset,
+        batches=tuple(given.batches),
+        repeats=given.repeats,
+        threads=given.threads,
+        seconds=given.seconds,
     )
     lines = []
     for line in run(setting, given.names):
         print(line, flush=True)
         lines.append(line)
-    if not given.names:
+    same = (setting.preset, setting.seconds) == (standard.preset, standard.seconds)
+    if same and not given.names:
         figures.save("serve", "\n".join(lines))
 
 

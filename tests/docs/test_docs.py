@@ -32,3 +32,18 @@ def test_the_readme_names_only_commands_that_exist() -> None:
 def test_the_page_of_commands_is_the_real_help() -> None:
     page = runpy.run_path(str(ROOT / "docs" / "commands.py"))["page"]()
     assert page == (ROOT / "docs" / "commands.md").read_text("utf-8"), "run `make docs`"
+
+
+def test_each_promise_of_serving_names_a_test_that_exists() -> None:
+    page = (ROOT / "docs" / "serving.md").read_text("utf-8")
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", page.partition("\n| promise | test |\n")[2], re.MULTILINE)[
+        1:
+    ]
+    assert len(rows) > 100
+    for promise, test in rows:
+        if test.startswith("none"):
+            continue
+        named = re.fullmatch(r"`([a-z0-9_/]+\.py)::(test_\w+)`", test)
+        assert named, promise
+        path = ROOT / "tests" / "serve" / named[1]
+        assert re.search(rf"^def {named[2]}\(", path.read_text("utf-8"), re.MULTILINE), promise

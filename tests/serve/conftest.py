@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXTRA = ("fastapi", "httpx", "prometheus_client", "prompt_toolkit", "torch", "transformers", "uvicorn")
 if missing := [name for name in EXTRA if importlib.util.find_spec(name) is None]:
-    collect_ignore_glob = ["test_*.py"]
+    collect_ignore_glob = ["test_*.py", "page"]
 
 
 @pytest.fixture(scope="session")

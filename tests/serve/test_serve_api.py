@@ -62,6 +62,9 @@ def test_stream_has_role_text_reason_usage_and_done_in_order(client: httpx.Clien
     response = client.post(CHAT, json=body(text, stream=True, stream_options={"include_usage": True}))
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["x-accel-buffering"] == "no"
+    assert "content-encoding" not in response.headers
+    assert "\\u" not in response.text  # but UTF-8 as it is
     chunks = events(response)
     *deltas, usage = chunks
     assert len({(chunk["id"], chunk["created"], chunk["model"], chunk["object"]) for chunk in chunks}) == 1

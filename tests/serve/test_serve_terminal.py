@@ -396,6 +396,20 @@ def test_an_interrupted_single_question_ends_with_130(
     assert b"Traceback" not in process.before
 
 
+def test_a_reader_of_the_pipe_that_leaves_ends_it_quietly(address: str) -> None:
+    with subprocess.Popen(
+        command(address, "--lines"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        process.stdin.write(b"a\n" * 100)
+        process.stdin.close()
+        assert process.stderr.read() == b""
+        process.wait(60)
+
+
 def test_an_answer_that_fails_ends_a_single_question_with_1(address: str, scripted: ScriptedDecoder) -> None:
     scripted.fail = True
     done = subprocess.run(command(address, "a"), capture_output=True, text=True, check=False, timeout=60)

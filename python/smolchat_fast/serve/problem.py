@@ -85,7 +85,9 @@ def from_validation(error: RequestValidationError) -> Problem:
     fault = error.errors()[0]
     if fault["type"] == "json_invalid":
         return Problem(400, f"the body is not JSON: {fault['ctx']['error']}", "invalid_json")
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"][1:])
+    # A bracket in a name: which of a field's types was tried, no part of the body.
+    parts = [part for part in fault["loc"][1:] if "[" not in str(part)]
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
     param = path.lstrip(".") or None
     if param is None:
         return Problem(400, "the body must be a JSON object", "invalid_json")

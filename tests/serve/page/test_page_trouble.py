@@ -1,0 +1,95 @@
+"""The page: faults, waiting and a missing key are told, and the question is not lost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from page_steps import LONG, BuildBot, act, ask, expect, idle, said, written
+from serve_fixtures import ScriptedDecoder, wait_until
+
+from smolchat_fast.serve.engine import Limits
+
+
+def test_what_goes_wrong_is_told_and_can_be_tried_again(
+    opened: Any, build_bot: BuildBot, scripted: ScriptedDecoder
+) -> None:
+    page = opened(bot=build_bot(Limits(max_running=1, max_queue=1), LONG))
+    # The server fails midway: what came stays.
+    scripted.step_s = 0.02
+    ask(page, "长" * 300, wait=False)
+    written(page, 3)
+    scripted.fail = True
+    idle(page)
+    last = page.locator(".turn").last
+    assert last.locator("[role=alert]").inner_text() == "The server made a mistake."
+    assert len(said(page)[-1]) > 3
+    scripted.fail, scripted.step_s = False, 0
+    act(page, "retry")
+    idle(page)
+    assert said(page)[-1] == "长" * 300
+    # The connection is gone midway, then the whole server.
+    page.route(
+        "**/chat/completions",
+        lambda route: route.fulfill(
+            content_type="text/event-stream", body='data: {"choices":[{"delta":{"content":"半"}}]}\n\n'
+        ),
+    )
+    ask(page, "问")
+    assert said(page)[-1] == "半"
+    assert "broke off" in page.locator(".turn").last.inner_text()
+    page.unroute("**/chat/completions")
+    page.route("**/chat/completions", lambda route: route.abort())
+    ask(page, "再问")
+    assert "cannot be reached" in page.locator(".turn").last.inner_text()
+    page.unroute("**/chat/completions")
+    act(page, "retry")
+    idle(page)
+    assert said(page)[-2:] == ["再问", "再问"]
+    assert [fault for fault in page.faults if "ERR_FAILED" not in fault] == []
+    page.faults.clear()
+
+
+def test_a_busy_server_lets_wait_and_refuses_in_words(
+    opened: Any, build_bot: BuildBot, scripted: ScriptedDecoder
+) -> None:
+    bot = build_bot(Limits(max_running=1, max_queue=1), LONG)
+    page = opened(bot=bot)
+    scripted.gate.clear()
+    other = bot.engine.submit([97, 0], bot.decoding)
+    ask(page, "等", wait=False)
+    expect(page.locator(".turn").last).to_contain_text("Waiting for its turn")
+    wait_until(lambda: bot.engine.load == (1, 1))
+    second = page.context.new_page()
+    second.goto("/")
+    ask(second, "也等")
+    assert "The server is busy" in second.locator(".turn").last.inner_text()
+    scripted.gate.set()
+    idle(page)
+    assert said(page) == ["等", "等"]
+    assert "".join(other) == "a"
+
+
+def test_the_key_is_asked_for_and_the_question_not_lost(opened: Any) -> None:
+    page = opened(keys=["geheim"])
+    assert page.locator("#locked").inner_text() == "This server asks for a key."
+    page.fill("#key", "falsch")
+    page.keyboard.press("Enter")
+    expect(page.locator("#locked")).to_have_text("That key does not fit. Try again.")
+    page.fill("#key", "geheim")
+    page.click("#unlock button")
+    expect(page.locator("#model")).to_have_text("parrot")
+    ask(page, "你好")
+    assert page.evaluate("[sessionStorage.getItem('key'), localStorage.getItem('smolchat.key')]") == [
+        "geheim",
+        "null",
+    ]
+    page.evaluate("sessionStorage.setItem('key', 'alt')")
+    ask(page, "又")
+    page.fill("#key", "geheim")
+    page.check("#remember")
+    page.click("#unlock button")
+    idle(page)
+    assert said(page) == ["你好", "你好", "又", "又"]
+    assert page.evaluate("localStorage.getItem('smolchat.key')") == '"geheim"'
+    assert [fault for fault in page.faults if "401" not in fault] == []
+    page.faults.clear()
