@@ -38,6 +38,7 @@ impl Kernel {
         match self {
             Self::Avx512Vnni => {
                 is_x86_feature_detected!("avx512vnni")
+                    && is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx2")
             }

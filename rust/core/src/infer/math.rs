@@ -7,20 +7,22 @@
 const LANES: usize = 8;
 
 /// Compiles a function for AVX2 as well, and calls what the kernel says there is: x86-64 by itself has
-/// registers of four floats, AVX2 of eight.
+/// registers of four floats, AVX2 of eight. The function may have one generic type.
 macro_rules! for_each_width {
-    ($(#[$doc:meta])* $vis:vis fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+    ($(#[$doc:meta])* $vis:vis fn $name:ident $(<$of:ident: $bound:path>)? (
+        $($arg:ident: $kind:ty),* $(,)?
+    ) $(-> $out:ty)? $body:block) => {
         $(#[$doc])*
         #[allow(clippy::too_many_arguments)] // attention has many
-        $vis fn $name(kernel: $crate::infer::Kernel, $($arg: $kind),*) $(-> $out)? {
+        $vis fn $name $(<$of: $bound>)? (kernel: $crate::infer::Kernel, $($arg: $kind),*) $(-> $out)? {
             #[inline(always)]
             #[allow(clippy::too_many_arguments)]
-            fn body($($arg: $kind),*) $(-> $out)? $body
+            fn body $(<$of: $bound>)? ($($arg: $kind),*) $(-> $out)? $body
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2")]
                 #[allow(clippy::too_many_arguments)]
-                fn wide($($arg: $kind),*) $(-> $out)? {
+                fn wide $(<$of: $bound>)? ($($arg: $kind),*) $(-> $out)? {
                     body($($arg),*)
                 }
                 if matches!(kernel, $crate::infer::Kernel::Avx2 | $crate::infer::Kernel::Avx512Vnni) {

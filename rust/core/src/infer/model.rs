@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Kernel;
-use super::attention::{Lines, attend, attend_kept};
+use super::attention::{Lines, attend};
 use super::math::{Short, gate, norm_factor, relu};
 use super::matrix::{Matrix8, Norm};
 use super::rows::{Cross, Row, select};
@@ -337,17 +337,7 @@ impl Model {
             row.layers[index].extend(new.iter().map(|&number| Short::from(number)));
             row.scores.resize(heads * row.age, 0.0);
             let lines = |offset| Lines { data: &row.layers[index], stride: 2 * inner, offset };
-            attend_kept(
-                kernel,
-                query,
-                lines(0),
-                lines(inner),
-                row.age,
-                heads,
-                &row.bias,
-                &mut row.scores,
-                out,
-            );
+            attend(kernel, query, lines(0), lines(inner), row.age, heads, &row.bias, &mut row.scores, out);
         });
         layer.layer.o.add_product(kernel, &found, Norm::None, hidden);
         let mut queries = vec![0.0; rows.len() * inner];
@@ -356,17 +346,7 @@ impl Model {
             let cross = Arc::clone(&row.cross);
             row.scores.resize(heads * cross.tokens, 0.0);
             let lines = |offset| Lines { data: &cross.layers[index], stride: 2 * inner, offset };
-            attend_kept(
-                kernel,
-                query,
-                lines(0),
-                lines(inner),
-                cross.tokens,
-                heads,
-                &[],
-                &mut row.scores,
-                out,
-            );
+            attend(kernel, query, lines(0), lines(inner), cross.tokens, heads, &[], &mut row.scores, out);
         });
         layer.cross_o.add_product(kernel, &found, Norm::None, hidden);
         self.feed_forward(&layer.layer, hidden);

@@ -27,6 +27,7 @@ impl Dot for Avx2 {
         if rows == 1 { (1, 2) } else { (2, 1) }
     }
 
+    // SAFETY: called as the trait asks, on a processor with AVX2.
     #[expect(clippy::needless_range_loop, reason = "`part` is a place in the panel as well")]
     #[target_feature(enable = "avx2")]
     unsafe fn tile<const R: usize, const P: usize>(rows: [&[i16]; R], panels: [&[i8]; P]) -> [[Sums; P]; R] {

@@ -24,6 +24,7 @@ impl Dot for Neon {
         (2, 1)
     }
 
+    // SAFETY: called as the trait asks; every 64-bit ARM has NEON.
     #[target_feature(enable = "neon")]
     unsafe fn tile<const R: usize, const P: usize>(rows: [&[i8]; R], panels: [&[i8]; P]) -> [[Sums; P]; R] {
         let mut sums: [[[[int32x4_t; 2]; PARTS]; P]; R] = [[[[vdupq_n_s32(0); 2]; PARTS]; P]; R];

@@ -21,13 +21,14 @@ impl Dot for Vnni {
         (4, 4)
     }
 
+    // SAFETY: called as the trait asks, on a processor with AVX512F, BW and VNNI.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     unsafe fn tile<const R: usize, const P: usize>(rows: [&[u8]; R], panels: [&[i8]; P]) -> [[Sums; P]; R] {
         let mut sums = [[_mm512_setzero_si512(); P]; R];
         for group in 0..rows[0].len() / GROUP {
             let mut weights: [__m512i; P] = [_mm512_setzero_si512(); P];
             for p in 0..P {
-                // SAFETY: a panel has a register's bytes for each group.
+                // SAFETY: a panel has 64 bytes, a register, for each group.
                 weights[p] =
                     unsafe { _mm512_loadu_si512(panels[p].as_ptr().add(group * PANEL * GROUP).cast()) };
             }
@@ -43,7 +44,7 @@ impl Dot for Vnni {
         let mut found = [[[0; PANEL]; P]; R];
         for r in 0..R {
             for p in 0..P {
-                // SAFETY: it holds as many bytes as the register.
+                // SAFETY: a panel's sums are sixteen numbers of 32 bits, a register.
                 unsafe { _mm512_storeu_si512(found[r][p].as_mut_ptr().cast(), sums[r][p]) };
             }
         }
