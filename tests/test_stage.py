@@ -66,6 +66,15 @@ def test_an_output_made_otherwise_is_refused_by_name_and_overwritten_on_demand(
     assert out.read_text() == source.read_text() * options.times
 
 
+def test_a_manifest_with_hashes_of_another_kind_counts_as_other_inputs(tmp_path: Path, source: Path) -> None:
+    out = tmp_path / "out.txt"
+    run_stage("double", out, double(source, Options()), inputs=[source])
+    path = manifest_path(out)
+    path.write_text(path.read_text("utf-8").replace('"hash"', '"sha256"'), "utf-8")
+    with pytest.raises(StageError, match=r"inputs \(in.txt\).*--overwrite"):
+        run_stage("double", out, double(source, Options()), inputs=[source])
+
+
 def test_overwrite_keeps_what_was_made_the_same_way(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "out.txt"
     for skipped in (False, True):

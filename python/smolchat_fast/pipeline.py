@@ -311,7 +311,7 @@ class _Run:
         if manifest is None:
             raise StageError(f"{out} was not finished by the stage {name}")
         skipped = manifest == before
-        made_hash = next((made["hash"] for made in manifest.get("outputs", ())), "")
+        made_hash = next((made.get("hash", "") for made in manifest.get("outputs", ())), "")
         done = Done(name, report, manifest["seconds"], manifest["peak_mb"], skipped, made_hash)
         self.report.stages.append(done)
         told = f"{done.seconds:.1f} s" if not skipped else "done before"

@@ -153,7 +153,7 @@ def to_json(options: Any) -> Any:
 
 
 def file_hash(path: Path) -> str:
-    """Hash of what a file holds: BLAKE3, as `b3sum` prints it, ten times as fast as SHA-256.
+    """Hash of what a file holds: BLAKE3, as `b3sum` prints it.
 
     Of a folder: SHA-256 of the names and hashes of its files, without those that say how it was made.
     """
@@ -191,7 +191,8 @@ def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
     for key in sorted(before.keys() | after.keys()):
         if before.get(key) != after.get(key):
             changes.append(f"{key} ({before.get(key)} -> {after.get(key)})")
-    was = {i["hash"]: i["name"] for i in made.get("inputs", [])}
+    # Earlier manifests hold other hashes, under another name: their inputs count as changed.
+    was = {i.get("hash", ""): i["name"] for i in made.get("inputs", [])}
     now = {i["hash"]: i["name"] for i in wanted["inputs"]}
     changed = sorted({now[h] for h in now.keys() - was.keys()} | {was[h] for h in was.keys() - now.keys()})
     if changed:
