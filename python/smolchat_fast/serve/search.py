@@ -31,7 +31,10 @@ class StepOutput:
     @cached_property
     def best(self) -> list[int]:
         """The likeliest token of each row."""
-        found: list[int] = self.logits.argmax(-1).tolist()
+        # torch would wake its own threads for a batch; they then wait for more, busily, on the cores that
+        # the next step is computed on.
+        logits = self.logits.numpy() if self.logits.device.type == "cpu" else self.logits
+        found: list[int] = logits.argmax(-1).tolist()
         return found
 
 
