@@ -4,7 +4,7 @@
 //! any width, but may not change their order, so results are the same on every processor.
 
 /// Lanes of a sum.
-const LANES: usize = 8;
+pub const LANES: usize = 8;
 
 /// Compiles a function for AVX2 as well, and calls what the kernel says there is: x86-64 by itself has
 /// registers of four floats, AVX2 of eight. The function may have one generic type.
@@ -73,6 +73,12 @@ impl From<f32> for Short {
 /// Sum of the products of two slices of the same length.
 #[inline(always)]
 pub fn dot<T: Number>(a: &[f32], b: &[T]) -> f32 {
+    total(lanes_of_products(a, b))
+}
+
+/// Sums of the products of two slices of the same length, to be added up by [`total`].
+#[inline(always)]
+pub fn lanes_of_products<T: Number>(a: &[f32], b: &[T]) -> [f32; LANES] {
     let mut lanes = [0.0; LANES];
     let (mut left, mut right) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     for (a, b) in left.by_ref().zip(right.by_ref()) {
@@ -83,11 +89,12 @@ pub fn dot<T: Number>(a: &[f32], b: &[T]) -> f32 {
     for (lane, (a, b)) in lanes.iter_mut().zip(left.remainder().iter().zip(right.remainder())) {
         *lane += a * b.wide();
     }
-    total(lanes)
+    lanes
 }
 
+/// The sum of lanes.
 #[inline(always)]
-fn total(lanes: [f32; LANES]) -> f32 {
+pub fn total(lanes: [f32; LANES]) -> f32 {
     let [a, b, c, d, e, f, g, h] = lanes;
     ((a + e) + (c + g)) + ((b + f) + (d + h))
 }

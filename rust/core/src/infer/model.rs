@@ -6,10 +6,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::Kernel;
-use super::attention::{Lines, attend};
-use super::math::{Short, gate, norm_factor, relu};
+use super::attention::{Lines, Room, attend};
+use super::math::{gate, norm_factor, relu};
 use super::matrix::{Matrix8, Norm};
-use super::rows::{Cross, Row, select};
+use super::rows::{Cross, Kept, Row, select};
 use crate::error::{Error, Result};
 
 /// Sizes of a T5.
@@ -248,11 +248,11 @@ impl Model {
         let lines = |offset| Lines { data: &qkv, stride: 3 * inner, offset };
         let mut found = vec![0.0; tokens * inner];
         found.par_chunks_mut(inner).enumerate().for_each_init(
-            || (Vec::new(), vec![0.0; heads * tokens]),
-            |(bias, scores), (query, out)| {
+            || (Vec::new(), Room::default()),
+            |(bias, room), (query, out)| {
                 self.encoder_bias.fill(query, tokens, bias);
                 let line = &qkv[query * 3 * inner..][..inner];
-                attend(self.kernel, line, lines(inner), lines(2 * inner), tokens, heads, bias, scores, out);
+                attend(self.kernel, line, lines(inner), lines(2 * inner), tokens, heads, bias, room, out);
             },
         );
         layer.o.add_product(self.kernel, &found, Norm::None, hidden);
@@ -279,16 +279,12 @@ impl Model {
         let (layers, tokens) = (self.decoder.len(), encoding.tokens);
         let mut made = vec![0.0; tokens * layers * width];
         self.pool.install(|| self.cross.product(self.kernel, &encoding.hidden, self.norm(), &mut made));
-        // A layer's keys and values together: a step reads them layer by layer.
-        let layers: Vec<Vec<Short>> = (0..layers)
-            .map(|layer| {
-                made.chunks_exact(layers * width)
-                    .flat_map(|line| &line[layer * width..][..width])
-                    .map(|&number| number.into())
-                    .collect()
-            })
-            .collect();
-        let cross = Arc::new(Cross { tokens, layers });
+        let mut kept = vec![Kept::default(); layers];
+        for (layer, kept) in kept.iter_mut().enumerate() {
+            let lines = made.chunks_exact(layers * width).map(|line| &line[layer * width..][..width]);
+            kept.extend(lines, self.inner());
+        }
+        let cross = Arc::new(Cross { tokens, layers: kept });
         for _ in 0..rows {
             self.rows.push(Row::new(self.decoder.len(), Arc::clone(&cross)));
         }
@@ -334,19 +330,17 @@ impl Model {
         let mut found = vec![0.0; rows.len() * inner];
         each_row(rows, &qkv, &mut found, |row, made, out| {
             let (query, new) = made.split_at(inner);
-            row.layers[index].extend(new.iter().map(|&number| Short::from(number)));
-            row.scores.resize(heads * row.age, 0.0);
-            let lines = |offset| Lines { data: &row.layers[index], stride: 2 * inner, offset };
-            attend(kernel, query, lines(0), lines(inner), row.age, heads, &row.bias, &mut row.scores, out);
+            row.layers[index].extend(std::iter::once(new), inner);
+            let (keys, values) = row.layers[index].lines(inner);
+            attend(kernel, query, keys, values, row.age, heads, &row.bias, &mut row.room, out);
         });
         layer.layer.o.add_product(kernel, &found, Norm::None, hidden);
         let mut queries = vec![0.0; rows.len() * inner];
         layer.cross_q.product(kernel, hidden, self.norm(), &mut queries);
         each_row(rows, &queries, &mut found, |row, query, out| {
             let cross = Arc::clone(&row.cross);
-            row.scores.resize(heads * cross.tokens, 0.0);
-            let lines = |offset| Lines { data: &cross.layers[index], stride: 2 * inner, offset };
-            attend(kernel, query, lines(0), lines(inner), cross.tokens, heads, &[], &mut row.scores, out);
+            let (keys, values) = cross.layers[index].lines(inner);
+            attend(kernel, query, keys, values, cross.tokens, heads, &[], &mut row.room, out);
         });
         layer.cross_o.add_product(kernel, &found, Norm::None, hidden);
         self.feed_forward(&layer.layer, hidden);

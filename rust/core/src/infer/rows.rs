@@ -2,12 +2,38 @@
 
 use std::sync::Arc;
 
+use super::attention::{Lines, Room};
 use super::math::Short;
 
-/// Keys and values of a prompt: for each decoder layer `[tokens, key and value]`.
+/// Keys and values of a layer, each `[tokens, heads * d_kv]`: apart, for one pass reads the keys and another the
+/// values.
+#[derive(Clone, Default)]
+pub struct Kept {
+    keys: Vec<Short>,
+    values: Vec<Short>,
+}
+
+impl Kept {
+    /// Adds tokens, `[tokens, key and value]`, whose keys and values are `inner` wide.
+    pub fn extend<'a>(&mut self, made: impl Iterator<Item = &'a [f32]>, inner: usize) {
+        for line in made {
+            let (keys, values) = line.split_at(inner);
+            self.keys.extend(keys.iter().map(|&number| Short::from(number)));
+            self.values.extend(values.iter().map(|&number| Short::from(number)));
+        }
+    }
+
+    /// Keys and values of `inner` numbers a token.
+    pub fn lines(&self, inner: usize) -> (Lines<'_, Short>, Lines<'_, Short>) {
+        let lines = |data| Lines { data, stride: inner, offset: 0 };
+        (lines(&self.keys), lines(&self.values))
+    }
+}
+
+/// Keys and values of a prompt, for each decoder layer.
 pub struct Cross {
     pub tokens: usize,
-    pub layers: Vec<Vec<Short>>,
+    pub layers: Vec<Kept>,
 }
 
 /// One answer under way.
@@ -15,18 +41,18 @@ pub struct Cross {
 pub struct Row {
     /// Tokens it has been fed.
     pub age: usize,
-    /// For each layer `[age, key and value]`.
-    pub layers: Vec<Vec<Short>>,
+    /// Of its own tokens, for each layer.
+    pub layers: Vec<Kept>,
     /// Beams of one answer share this.
     pub cross: Arc<Cross>,
-    /// Room for scores and biases.
-    pub scores: Vec<f32>,
+    /// Of each distance to a token: `[heads, age]`.
     pub bias: Vec<f32>,
+    pub room: Room,
 }
 
 impl Row {
     pub fn new(layers: usize, cross: Arc<Cross>) -> Self {
-        Self { age: 0, layers: vec![Vec::new(); layers], cross, scores: Vec::new(), bias: Vec::new() }
+        Self { age: 0, layers: vec![Kept::default(); layers], cross, bias: Vec::new(), room: Room::default() }
     }
 }
 
