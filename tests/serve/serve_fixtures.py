@@ -102,7 +102,7 @@ class ScriptedDecoder:
         self.started.append(self.text(prompt))
         return ScriptedRow(prompt, decoding)
 
-    def encode(self, row: ScriptedRow, token_layers: int | None = None) -> bool:
+    def encode(self, row: ScriptedRow, tokens: int | None = None) -> bool:
         self.rows.append(row)
         return True
 

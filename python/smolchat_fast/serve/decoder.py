@@ -49,18 +49,18 @@ class T5Decoder:
         search = build_search(decoding, self._start_id, self.end_ids)
         return Row(self.network.encode(prompt), search, self.bytes_of(prompt, decoding))
 
-    def encode(self, row: Row, token_layers: int | None = None) -> bool:
+    def encode(self, row: Row, tokens: int | None = None) -> bool:
         """Go on with encoding; True once the row can take steps.
 
         Args:
             row: A started row.
-            token_layers: Source tokens times layers to compute at most, one layer at least; all by default.
+            tokens: Computes no more than so many tokens cost, but a layer at least; everything by default.
         """
         if row.encoding is None:
             return True
         layers = self.network.layers
-        if token_layers is not None:
-            layers = max(1, token_layers // row.encoding.tokens)
+        if tokens is not None:
+            layers = max(1, tokens * layers // row.encoding.tokens)
         if not row.encoding.advance(layers):
             return False
         self.network.join(row.encoding, row.search.rows)

@@ -37,9 +37,9 @@ log = logging.getLogger(__name__)
 
 Row = TypeVar("Row")
 
-ENCODE_TOKEN_LAYERS = 640
-"""Source tokens times layers that are encoded between two steps of running answers, so that a long prompt
-does not make them stutter: 64 tokens through ten layers, about the cost of a step of 16 rows."""
+ENCODE_TOKENS = 64
+"""Source tokens that are encoded between two steps of running answers, about the cost of a step of 16 rows:
+a long prompt some layers at a time, so that they do not stutter, or several short ones."""
 
 
 class Decoder(Protocol[Row]):
@@ -53,8 +53,8 @@ class Decoder(Protocol[Row]):
         """Begin an answer; the row holds whatever it needs."""
         ...
 
-    def encode(self, row: Row, token_layers: int | None = None) -> bool:
-        """Go on with its prompt; True once it can take steps."""
+    def encode(self, row: Row, tokens: int | None = None) -> bool:
+        """Go on with its prompt, by the cost of so many tokens; True once it can take steps."""
         ...
 
     def step(self) -> list[tuple[Row, Emission]]:
@@ -239,22 +239,22 @@ class Engine(Generic[Row]):
                 self._fail(job, self._rejected(QueueTimeoutError(message)))
 
     def _admit(self) -> None:
-        """Encode the next prompt, or some layers of it while others are being answered."""
+        """Encode the prompts that wait; while others are being answered, as much as a step costs."""
         encoding = next((job for job in self._running if not job.ready), None)
-        busy = any(job.ready for job in self._running)
-        while job := encoding or self._next_waiting():
+        left = ENCODE_TOKENS if any(job.ready for job in self._running) else None
+        while (left is None or left > 0) and (job := encoding or self._next_waiting()):
             encoding = None
             try:
                 if job.row is None:
                     job.row = self._decoder.start(job.prompt, job.decoding)
                     self._meter.started(time.monotonic() - job.arrived)
                     job.answer.start()
-                job.ready = self._decoder.encode(job.row, ENCODE_TOKEN_LAYERS if busy else None)
+                job.ready = self._decoder.encode(job.row, left)
             except Exception:
                 log.exception("a prompt could not be encoded")
                 self._fail(job, InternalError("the prompt could not be encoded; the server's log says why"))
-            if busy:
-                return
+            if left is not None:
+                left -= len(job.prompt)
 
     def _next_waiting(self) -> _Job[Row] | None:
         """The job whose turn it is, if it fits beside those that run; now one of them."""
