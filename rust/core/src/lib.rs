@@ -11,6 +11,7 @@
 //! read and write files end in `_files` and hold a bounded number of rows. A [`job::Job`] carries the
 //! threads, the wish to stop and the progress of each.
 
+mod char_map;
 pub mod clean;
 pub mod dedup;
 pub mod encode;

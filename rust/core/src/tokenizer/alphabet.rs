@@ -2,9 +2,8 @@
 
 use std::cmp::Reverse;
 
-use rustc_hash::FxHashMap;
-
 use super::chunks::Chunks;
+use crate::char_map::CharMap;
 
 /// The characters of a text, those first that save most tokens when they have an entry.
 pub struct Alphabet {
@@ -18,21 +17,18 @@ impl Alphabet {
     /// The characters of `chunks`; as many as cover this share of the text, but at most `slots`, get
     /// an entry in any case.
     pub fn new(chunks: &Chunks, coverage: f64, slots: usize) -> Self {
-        let mut counts: FxHashMap<char, u64> = FxHashMap::default();
+        let mut counts: CharMap<u64> = CharMap::new();
         for (chunk, count) in chunks {
-            for c in chunk.chars() {
-                *counts.entry(c).or_insert(0) += count;
-            }
+            chunk.chars().for_each(|c| *counts.get_mut(c) += count);
         }
-        let mut characters: Vec<(char, u64)> =
-            counts.iter().map(|(&c, &count)| (c, gain(c, count))).collect();
+        let mut characters: Vec<(char, u64)> = counts.iter().map(|(c, count)| (c, gain(c, count))).collect();
         characters.sort_unstable_by_key(|&(c, gain)| (Reverse(gain), c));
 
-        let wanted = coverage * counts.values().sum::<u64>() as f64;
+        let wanted = coverage * counts.iter().map(|(_, count)| count).sum::<u64>() as f64;
         let mut covered = 0.0;
         let needed = characters.iter().take_while(|(c, _)| {
             let more = covered < wanted;
-            covered += counts[c] as f64;
+            covered += counts.get(*c) as f64;
             more
         });
         let forced = needed.count().min(slots);

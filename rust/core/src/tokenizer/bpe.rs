@@ -9,12 +9,15 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use compact_str::CompactString;
+use rayon::prelude::*;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::alphabet::Alphabet;
 use super::chunks::Chunks;
 use super::options::TokenizerOptions;
 use super::vocabulary::Vocabulary;
+use crate::char_map::CharMap;
 use crate::error::{Error, Result};
 use crate::job::Job;
 
@@ -26,6 +29,12 @@ const END: u32 = 0x8000_0000;
 
 /// Merges between two looks at whether the job was asked to stop.
 const CHECK_EVERY: usize = 64;
+
+/// Places of a pair that are looked at together.
+const TOGETHER: usize = 32;
+
+/// Parts of the pairs that are counted apart: each passes over the text, and what it gathers is small.
+const COUNT_PARTS: u32 = 8;
 
 /// Learns characters and merges from chunks.
 pub fn train(chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Vocabulary> {
@@ -46,7 +55,7 @@ pub struct Learned {
 
 /// Learns merges from chunks of known alphabet.
 pub fn learn(chunks: Chunks, alphabet: &Alphabet, options: &TokenizerOptions, job: &Job) -> Result<Learned> {
-    let mut trainer = Trainer::new(chunks, alphabet, options)?;
+    let mut trainer = Trainer::new(chunks, alphabet, options, job)?;
     let characters = trainer.merge_all(alphabet, options, job)?;
     let piece = |id: u32| trainer.pieces[id as usize].clone();
     let merges = trainer.merges.iter().map(|&(left, right)| (piece(left), piece(right))).collect();
@@ -59,8 +68,8 @@ type Key = u64;
 #[derive(Default)]
 struct Pair {
     count: u64,
-    /// Where it stands, or has stood.
-    places: Vec<u32>,
+    /// Where it stands, or has stood; most pairs have few places.
+    places: SmallVec<[u32; 4]>,
 }
 
 struct Trainer {
@@ -77,15 +86,18 @@ struct Trainer {
     /// How often each merge was seen when it was chosen.
     counts: Vec<u64>,
     ranks: FxHashMap<Key, u32>,
+    /// What stands before and after the pair that is being merged.
+    before: Neighbours,
+    after: Neighbours,
 }
 
 impl Trainer {
-    fn new(chunks: Chunks, alphabet: &Alphabet, options: &TokenizerOptions) -> Result<Self> {
-        let ids: FxHashMap<char, u32> = alphabet.iter().zip(0..).collect();
+    fn new(chunks: Chunks, alphabet: &Alphabet, options: &TokenizerOptions, job: &Job) -> Result<Self> {
+        let ids: CharMap<u32> = alphabet.iter().zip(0..).collect();
         // A chunk of one character has no pair; it has done its duty in the alphabet.
         let mut text = Vec::new();
         for (chunk, count) in chunks.into_iter().filter(|(chunk, _)| chunk.chars().nth(1).is_some()) {
-            text.extend(chunk.chars().map(|c| ids[&c]));
+            text.extend(chunk.chars().map(|c| ids.get(c)));
             text.push(END | count.min(u64::from(INSIDE)) as u32);
         }
         if u32::try_from(text.len()).is_err() {
@@ -93,7 +105,7 @@ impl Trainer {
             return Err(Error::Data(rule.into()));
         }
         let pieces: Vec<CompactString> = alphabet.iter().map(|c| c.to_string().into()).collect();
-        let pairs = count_pairs(&text, options.min_count);
+        let pairs = job.run(|| count_pairs(&text, alphabet.len(), options.min_count));
         Ok(Self {
             text,
             lengths: vec![1; pieces.len()],
@@ -104,6 +116,8 @@ impl Trainer {
             merges: Vec::new(),
             counts: Vec::new(),
             ranks: FxHashMap::default(),
+            before: Neighbours::default(),
+            after: Neighbours::default(),
         })
     }
 
@@ -143,7 +157,7 @@ impl Trainer {
 
     /// Merges a pair wherever it stands, and then what an encoder would merge at once: two merges may
     /// make the same token, and what the second one makes may have a neighbour of an earlier merge.
-    fn merge(&mut self, key: Key, places: Vec<u32>, min_count: u64) {
+    fn merge(&mut self, key: Key, places: SmallVec<[u32; 4]>, min_count: u64) {
         let mut earlier = BTreeMap::from([(self.ranks.get(&key).copied(), (key, places))]);
         while let Some((_, (key, places))) = earlier.pop_first() {
             for (key, pair) in self.merge_places(key, places) {
@@ -160,38 +174,75 @@ impl Trainer {
     }
 
     /// Merges a pair at its places; returns the pairs that this makes.
-    fn merge_places(&mut self, merged: Key, mut places: Vec<u32>) -> FxHashMap<Key, Pair> {
+    fn merge_places(&mut self, merged: Key, mut places: SmallVec<[u32; 4]>) -> Vec<(Key, Pair)> {
         let (left, right) = parts(merged);
         let new = self.add_piece(left, right);
         if left == right {
             // "aaa" is "aa" and "a", not the other way round, wherever its places were found first.
             places.sort_unstable();
         }
-        let (left_length, right_length) =
-            (self.lengths[left as usize] as usize, self.lengths[right as usize] as usize);
-        let mut fresh: FxHashMap<Key, Pair> = FxHashMap::default();
-        for place in places {
-            let start = place as usize;
-            let middle = start + left_length;
-            let end = middle + right_length;
-            if self.text[start] != left || self.text[middle] != right {
-                continue;
+        // The places are far apart: those of a group are all asked for before one of them is waited for.
+        let mut standing = [0; TOGETHER];
+        for group in places.chunks(TOGETHER) {
+            let mut count = 0;
+            for &place in group {
+                standing[count] = place;
+                count += usize::from(self.text[place as usize] == left);
             }
-            let count = self.chunk_count(end);
-            if let Some(before) = start.checked_sub(1).map(|at| self.text[at]).filter(|&id| id < INSIDE) {
-                self.lose(&mut fresh, key(before, left), count);
-                gain(&mut fresh, key(before, new), count, start - self.lengths[before as usize] as usize);
+            for &place in &standing[..count] {
+                self.merge_place(place as usize, (left, right), new);
             }
-            if let Some(after) = Some(self.text[end]).filter(|&id| id < INSIDE) {
-                self.lose(&mut fresh, key(right, after), count);
-                gain(&mut fresh, key(new, after), count, start);
-            }
-            self.text[middle - 1] = INSIDE;
-            self.text[middle] = INSIDE;
-            self.text[start] = new;
-            self.text[end - 1] = new;
         }
-        fresh
+        self.take_neighbours(merged, new)
+    }
+
+    /// Merges a pair at one place, if it still stands there.
+    fn merge_place(&mut self, start: usize, (left, right): (u32, u32), new: u32) {
+        let middle = start + self.lengths[left as usize] as usize;
+        let end = middle + self.lengths[right as usize] as usize;
+        if self.text[start] != left || self.text[middle] != right {
+            return;
+        }
+        let count = self.chunk_count(end);
+        if let Some(before) = start.checked_sub(1).map(|at| self.text[at]).filter(|&id| id < INSIDE) {
+            // This very merge has made `new` and `left` neighbours, or an earlier one has.
+            if before != new || !self.after.lose(left, count) {
+                self.before.at(before).lost += count;
+            }
+            self.before.at(before).gain(count, start - self.lengths[before as usize] as usize);
+        }
+        if let Some(after) = Some(self.text[end]).filter(|&id| id < INSIDE) {
+            if after != new || !self.before.lose(right, count) {
+                self.after.at(after).lost += count;
+            }
+            // Two of the new token are one pair, whichever was merged first.
+            let pair = if after == new { &mut self.before } else { &mut self.after };
+            pair.at(after).gain(count, start);
+        }
+        self.text[middle - 1] = INSIDE;
+        self.text[middle] = INSIDE;
+        self.text[start] = new;
+        self.text[end - 1] = new;
+    }
+
+    /// Takes what the neighbours of a merged pair have lost from its pairs, and gives what they have gained.
+    fn take_neighbours(&mut self, merged: Key, new: u32) -> Vec<(Key, Pair)> {
+        let (left, right) = parts(merged);
+        let mut made = Vec::new();
+        let before = self.before.drain().map(|(id, each)| (key(id, left), key(id, new), each));
+        let after = self.after.drain().map(|(id, each)| (key(right, id), key(new, id), each));
+        for (old, new, Neighbour { lost, pair }) in before.chain(after) {
+            // Of the pairs from before, the rare ones are not kept.
+            if lost > 0
+                && let Some(pair) = self.pairs.get_mut(&old)
+            {
+                pair.count = pair.count.saturating_sub(lost);
+            }
+            if !pair.places.is_empty() {
+                made.push((new, pair));
+            }
+        }
+        made
     }
 
     /// The id of the two together; a string that two merges make is one entry.
@@ -208,15 +259,6 @@ impl Trainer {
         new
     }
 
-    fn lose(&mut self, fresh: &mut FxHashMap<Key, Pair>, key: Key, count: u64) {
-        // What this very merge has made is lost first; of older pairs the rare ones are not kept.
-        let pair =
-            fresh.get_mut(&key).filter(|pair| pair.count >= count).or_else(|| self.pairs.get_mut(&key));
-        if let Some(pair) = pair {
-            pair.count = pair.count.saturating_sub(count);
-        }
-    }
-
     /// The count of the chunk that goes on at `place`.
     fn chunk_count(&self, place: usize) -> u64 {
         let end = self.text[place..].iter().find(|&&id| id >= END);
@@ -224,38 +266,98 @@ impl Trainer {
     }
 }
 
-fn gain(fresh: &mut FxHashMap<Key, Pair>, key: Key, count: u64, place: usize) {
-    let pair = fresh.entry(key).or_default();
-    pair.count += count;
-    pair.places.push(place as u32);
+/// The tokens that stand on one side of a pair.
+#[derive(Default)]
+struct Neighbours {
+    /// By id: one more than the place in `found`, or 0.
+    slots: Vec<u32>,
+    found: Vec<(u32, Neighbour)>,
+}
+
+#[derive(Default)]
+struct Neighbour {
+    /// How often it is no longer the neighbour of what was merged.
+    lost: u64,
+    /// With what was made of it.
+    pair: Pair,
+}
+
+impl Neighbour {
+    fn gain(&mut self, count: u64, place: usize) {
+        self.pair.count += count;
+        self.pair.places.push(place as u32);
+    }
+}
+
+impl Neighbours {
+    fn at(&mut self, id: u32) -> &mut Neighbour {
+        if self.slots.len() <= id as usize {
+            self.slots.resize(id as usize + 1, 0);
+        }
+        let slot = &mut self.slots[id as usize];
+        if *slot == 0 {
+            self.found.push((id, Neighbour::default()));
+            *slot = self.found.len() as u32;
+        }
+        &mut self.found[*slot as usize - 1].1
+    }
+
+    /// Takes back what `id` has gained; false if that was less.
+    fn lose(&mut self, id: u32, count: u64) -> bool {
+        let pair = &mut self.at(id).pair;
+        let enough = pair.count >= count;
+        if enough {
+            pair.count -= count;
+        }
+        enough
+    }
+
+    /// Takes all of them, in the order in which they were found.
+    fn drain(&mut self) -> impl Iterator<Item = (u32, Neighbour)> {
+        self.found.iter().for_each(|&(id, _)| self.slots[id as usize] = 0);
+        self.found.drain(..)
+    }
 }
 
 /// Pairs that are seen at least `min_count` times, with their places. A rarer one can never be merged.
-fn count_pairs(text: &[u32], min_count: u64) -> FxHashMap<Key, Pair> {
-    let mut counts: FxHashMap<Key, (u64, u32)> = FxHashMap::default();
-    for_each_pair(text, |key, count, _| {
-        let (sum, places) = counts.entry(key).or_insert((0, 0));
-        *sum += count;
-        *places += 1;
-    });
-    let frequent = counts.into_iter().filter(|&(_, (count, _))| count >= min_count);
-    let mut pairs: FxHashMap<Key, Pair> = frequent
-        .map(|(key, (count, n))| (key, Pair { count, places: Vec::with_capacity(n as usize) }))
-        .collect();
-    for_each_pair(text, |key, _, place| {
-        if let Some(pair) = pairs.get_mut(&key) {
-            pair.places.push(place as u32);
-        }
-    });
+fn count_pairs(text: &[u32], ids: usize, min_count: u64) -> FxHashMap<Key, Pair> {
+    // Frequent ids come first, so neighbours go to different parts.
+    let parts = (0..COUNT_PARTS).into_par_iter();
+    let counted: Vec<Vec<(Key, Pair)>> = parts.map(|part| count_part(text, ids, min_count, part)).collect();
+    let mut pairs = FxHashMap::default();
+    pairs.reserve(counted.iter().map(Vec::len).sum());
+    pairs.extend(counted.into_iter().flatten());
     pairs
 }
 
-fn for_each_pair(text: &[u32], mut found: impl FnMut(Key, u64, usize)) {
+/// The pairs whose left ids belong to a part.
+fn count_part(text: &[u32], ids: usize, min_count: u64, part: u32) -> Vec<(Key, Pair)> {
+    let mut by_left: Vec<Vec<(u32, u64, u32)>> = vec![Vec::new(); ids.div_ceil(COUNT_PARTS as usize)];
+    for_each_pair(text, |left, right, count, place| {
+        if left % COUNT_PARTS == part {
+            by_left[(left / COUNT_PARTS) as usize].push((right, count, place as u32));
+        }
+    });
+    let mut pairs = Vec::new();
+    let mut rights = Neighbours::default();
+    for (left, seen) in (part..).step_by(COUNT_PARTS as usize).zip(by_left) {
+        seen.into_iter().for_each(|(right, count, place)| rights.at(right).gain(count, place as usize));
+        for (right, Neighbour { mut pair, .. }) in rights.drain() {
+            if pair.count >= min_count {
+                pair.places.shrink_to_fit();
+                pairs.push((key(left, right), pair));
+            }
+        }
+    }
+    pairs
+}
+
+fn for_each_pair(text: &[u32], mut found: impl FnMut(u32, u32, u64, usize)) {
     let mut start = 0;
     for chunk in text.split_inclusive(|&id| id >= END) {
         if let [ids @ .., end] = chunk {
             let count = u64::from(end & !END);
-            ids.windows(2).zip(start..).for_each(|(pair, place)| found(key(pair[0], pair[1]), count, place));
+            ids.windows(2).zip(start..).for_each(|(pair, place)| found(pair[0], pair[1], count, place));
         }
         start += chunk.len();
     }

@@ -6,13 +6,10 @@
 
 use std::ops::Range;
 
-use rustc_hash::FxHashMap;
+use crate::char_map::CharMap;
 
 /// Score of a node that ends no word.
 const NO_WORD: f64 = f64::NEG_INFINITY;
-
-/// Characters of the basic plane have their codes in an array.
-const PLANE: usize = 1 << 16;
 
 #[derive(Clone, Copy)]
 struct Node {
@@ -157,36 +154,24 @@ impl Trie {
 
 /// Codes of characters from 1 on, frequent ones first, so that the hot part of the array is small.
 struct Codes {
-    plane: Vec<u16>,
-    others: FxHashMap<char, u16>,
+    codes: CharMap<u16>,
     last: u16,
 }
 
 impl Codes {
     fn by_use(words: &[(&str, f64)]) -> Self {
-        let mut uses: FxHashMap<char, u32> = FxHashMap::default();
-        for c in words.iter().flat_map(|(word, _)| word.chars()) {
-            *uses.entry(c).or_insert(0) += 1;
-        }
-        let mut used: Vec<(char, u32)> = uses.into_iter().collect();
+        let mut uses: CharMap<u32> = CharMap::new();
+        words.iter().flat_map(|(word, _)| word.chars()).for_each(|c| *uses.get_mut(c) += 1);
+        let mut used: Vec<(char, u32)> = uses.iter().collect();
         used.sort_unstable_by_key(|&(c, n)| (std::cmp::Reverse(n), c));
-        let mut codes = Self { plane: vec![NO_CODE; PLANE], others: FxHashMap::default(), last: 0 };
-        for ((c, _), code) in used.into_iter().zip(1..=u16::MAX) {
-            match codes.plane.get_mut(c as usize) {
-                Some(place) => *place = code,
-                None => drop(codes.others.insert(c, code)),
-            }
-            codes.last = code;
-        }
-        codes
+        used.truncate(usize::from(u16::MAX));
+        let last = used.len() as u16;
+        Self { codes: used.into_iter().map(|(c, _)| c).zip(NO_CODE + 1..=u16::MAX).collect(), last }
     }
 
     #[inline]
     fn get(&self, c: char) -> u16 {
-        match self.plane.get(c as usize) {
-            Some(&code) => code,
-            None => self.others.get(&c).copied().unwrap_or(NO_CODE),
-        }
+        self.codes.get(c)
     }
 
     fn key(&self, word: &str) -> Vec<u16> {
