@@ -39,6 +39,7 @@ const WORDS = {
 };
 const LATEST = 63; // messages that are sent at most; odd: they begin with a question
 const MAX_FILE = 5e6;
+const SILENT_MS = 60000; // the server writes at least every 15 s to a stream; a network that is gone says nothing
 const SETTINGS = ["temperature", "top_p", "max_tokens", "seed", "system"];
 
 const at = (id) => document.getElementById(id);
@@ -121,11 +122,17 @@ function lock() {
   at("key").focus();
 }
 
+async function read(reader) {
+  let timer;
+  const silent = new Promise((_, refuse) => { timer = setTimeout(() => refuse(new Error("broke")), SILENT_MS); });
+  try { return await Promise.race([reader.read(), silent]); } finally { clearTimeout(timer); }
+}
+
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await read(reader);
     if (done) throw new Error("broke"); // a whole answer ends with [DONE]
     rest += value;
     const parts = rest.split("\n\n");
@@ -147,8 +154,8 @@ function body(messages) {
   return JSON.stringify(found);
 }
 
-// Ask the chat's last question.
-async function answer() {
+// Ask the chat's last question; an earlier answer to it is kept if no other comes.
+async function answer(earlier = null) {
   const mine = chat;
   const message = { role: "assistant", content: "", state: "queued" };
   const controller = new AbortController();
@@ -165,7 +172,7 @@ async function answer() {
   try {
     const response = await call("v1/chat/completions", { method: "POST", body: asked, signal: controller.signal });
     if (response.status === 401) { locked = true; return; }
-    if (!response.ok) throw failure((await response.json()).error);
+    if (!response.ok) throw await refusal(response);
     message.state = "writing";
     const unseen = Number(response.headers.get("x-truncated-turns"));
     if (unseen) message.unseen = unseen;
@@ -183,7 +190,9 @@ async function answer() {
     else {
       message.state = "failed";
       message.error = typeof error.code === "string" ? error.code : (error instanceof TypeError && message.content === "" ? "gone" : "broke");
+      controller.abort(); // what is left of it
     }
+    message.content ||= earlier?.content ?? "";
   } finally {
     cancelAnimationFrame(wanted);
     if (running?.controller === controller) { running = null; busy(false); }
@@ -192,6 +201,11 @@ async function answer() {
     save();
     if (chat === mine) draw();
   }
+}
+
+// Proxies answer in HTML for a server that is gone.
+async function refusal(response) {
+  try { return failure((await response.json()).error); } catch { return failure({ code: response.status >= 500 ? "gone" : "other" }); }
 }
 
 function failure({ code, message }) { return Object.assign(new Error(message), { code: code ?? "other" }); }
@@ -264,8 +278,7 @@ function busy(on) {
 
 function again() {
   if (running) return;
-  if (chat.messages.at(-1)?.role === "assistant") chat.messages.pop();
-  answer();
+  answer(chat.messages.at(-1)?.role === "assistant" ? chat.messages.pop() : null);
 }
 
 function edit(message, i) {
