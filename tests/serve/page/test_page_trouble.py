@@ -95,9 +95,14 @@ def test_a_stream_that_falls_silent_is_given_up(
     ask(page, "长" * 100, wait=False)
     written(page, 5)
     scripted.gate.clear()
-    # The server writes to a silent stream every 15 s; a network that is gone says nothing for ever.
-    page.clock.fast_forward(61_000)
-    idle(page)
+
+    def given_up() -> bool:
+        # The server writes to a silent stream every 15 s; a network that is gone says nothing for ever. What was under
+        # way when it fell silent begins another minute.
+        page.clock.fast_forward(61_000)
+        return page.locator("#talk").get_attribute("aria-busy") == "false"
+
+    wait_until(given_up)
     last = page.locator(".turn").last
     assert last.locator("[role=alert]").inner_text() == "The answer broke off."
     assert said(page)[-1].startswith("长长长长长")

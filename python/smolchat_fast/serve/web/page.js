@@ -1,7 +1,7 @@
 
 const WORDS = {
   zh: {
-    fresh: "新对话", history: "历史", settings: "设置", close: "关闭", hello: "问点什么吧。", talk: "对话",
+    fresh: "新对话", history: "历史", settings: "设置", close: "关闭", hello: "问点什么吧。", enterHint: "按 Enter 发送，Shift + Enter 换行。", keptHint: "历史只保存在此浏览器中。", talk: "对话",
     key: "API 密钥", locked: "请输入 API 密钥。", wrongKey: "密钥不对，请再试。", remember: "在此浏览器中记住", unlock: "确定",
     question: "输入问题", send: "发送", stop: "停止", copy: "复制", copied: "已复制", again: "重新生成", retry: "重试",
     edit: "编辑", save: "保存并发送", cancel: "取消", editing: "修改问题",
@@ -19,7 +19,7 @@ const WORDS = {
     },
   },
   en: {
-    fresh: "New chat", history: "History", settings: "Settings", close: "Close", hello: "Ask something.", talk: "Conversation",
+    fresh: "New chat", history: "History", settings: "Settings", close: "Close", hello: "Ask something.", enterHint: "Enter sends, Shift + Enter begins a new line.", keptHint: "The history stays in this browser.", talk: "Conversation",
     key: "API key", locked: "This server asks for a key.", wrongKey: "That key does not fit. Try again.", remember: "Remember in this browser", unlock: "Unlock",
     question: "Your question", send: "Send", stop: "Stop", copy: "Copy", copied: "Copied", again: "Regenerate", retry: "Retry",
     edit: "Edit", save: "Save and send", cancel: "Cancel", editing: "Edit the question",
@@ -29,7 +29,7 @@ const WORDS = {
     noChats: "No chats yet.", badFile: "That file holds no exported chats; nothing was imported.", largeFile: "That file is over 5 MB; nothing was imported.",
     full: "The browser's storage is full: new messages are not kept. Export and delete some chats.",
     temperature: "Temperature", topP: "Top-p", length: "Longest answer", seed: "Seed", system: "System text", theme: "Colours", language: "Language",
-    themeSystem: "As the system", themeLight: "Light", themeDark: "Dark", modelDefault: "the model's", random: "random", reset: "Reset",
+    themeSystem: "As the system", themeLight: "Light", themeDark: "Dark", modelDefault: "model default", random: "random", reset: "Reset",
     errors: {
       queue_full: "The server is busy. Try again soon.", queue_timeout: "It waited too long. Try again soon.", deadline_exceeded: "The answer ran over its time limit.",
       shutting_down: "The server is being stopped.", model_loading: "The model is being loaded. Try again soon.", context_length_exceeded: "The question is too long. Shorten it.",
@@ -219,9 +219,14 @@ function draw() {
   drawn.clear();
   const turns = chat.messages.map((message, i) => turn(message, i));
   if (full) turns.push(el("p", { className: "bad", role: "alert", textContent: words.full }));
-  at("talk").replaceChildren(...(turns.length ? turns : [el("p", { className: "hello", textContent: words.hello })]));
+  at("talk").replaceChildren(...(turns.length ? turns : [hello()]));
   for (const message of chat.messages) if (message.role === "assistant") drawText(message);
   follow(following);
+}
+
+function hello() {
+  const lines = [words.hello, ...(touch ? [] : [words.enterHint]), words.keptHint];
+  return el("div", { className: "hello" }, ...lines.map((textContent) => el("p", { textContent })));
 }
 
 function turn(message, i) {
@@ -245,12 +250,16 @@ function drawText(message) {
   said.hidden = !under && !message.content;
   said.replaceChildren(markdown(message.content, words.copy));
   const parts = [];
-  if (message.state === "failed") parts.push(el("span", { className: "bad", role: "alert", textContent: told(message.error) }));
+  const latest = chat.messages.at(-1) === message;
+  if (message.state === "failed") {
+    parts.push(el("span", { className: "bad", role: "alert", textContent: told(message.error) }));
+    if (latest) parts.push(button("retry", again));
+  }
   else if (message.state) parts.push(el("span", { textContent: words[message.state] ?? "" }));
   if (message.unseen) parts.push(el("span", { textContent: words.unseen(message.unseen) }));
   if (!under) {
     if (message.content) parts.push(button("copy", (event) => copy(message.content, event.currentTarget)));
-    if (chat.messages.at(-1) === message) parts.push(button(message.state === "failed" ? "retry" : "again", again));
+    if (latest && message.state !== "failed") parts.push(button("again", again));
   }
   footer.replaceChildren(...parts);
   follow(following);
@@ -283,7 +292,7 @@ function again() {
 
 function edit(message, i) {
   const { said, footer } = drawn.get(message);
-  const box = el("textarea", { className: "editing", value: message.content, rows: Math.min(8, message.content.split("\n").length + 1) });
+  const box = el("textarea", { className: "editing", value: message.content, rows: 1 });
   box.setAttribute("aria-label", words.editing);
   const sent = () => {
     if (!box.value.trim()) return;
@@ -292,12 +301,14 @@ function edit(message, i) {
     chat.messages.length = i; // what was said after it answered another question
     ask(box.value.trim());
   };
+  box.addEventListener("input", () => fit(box));
   box.addEventListener("keydown", (event) => {
     if (enters(event)) { event.preventDefault(); sent(); }
     else if (event.key === "Escape" && !composing(event)) { event.stopPropagation(); draw(); at("question").focus(); }
   });
   said.replaceWith(box);
   footer.replaceChildren(button("save", sent), button("cancel", () => { draw(); at("question").focus(); }));
+  fit(box);
   box.focus();
 }
 
@@ -317,11 +328,11 @@ function ask(question) {
   answer();
 }
 
-function grow() {
-  const box = at("question");
+// As high as its text.
+function fit(box) {
   const following = atBottom();
-  box.style.height = "";
-  box.style.height = `${Math.max(44, box.scrollHeight + 2)}px`;
+  box.style.height = "auto";
+  box.style.height = `${box.scrollHeight + 2}px`;
   follow(following);
 }
 
@@ -432,10 +443,10 @@ at("ask").addEventListener("submit", (event) => {
   const question = at("question").value.trim();
   if (!question || running) return;
   at("question").value = "";
-  grow();
+  fit(at("question"));
   ask(question);
 });
-at("question").addEventListener("input", grow);
+at("question").addEventListener("input", () => fit(at("question")));
 at("question").addEventListener("keydown", (event) => {
   if (!enters(event)) return;
   event.preventDefault();
