@@ -1,7 +1,7 @@
 """`python -m benches.peers`: side-by-side runs, printed and kept in docs/figures.md.
 
-All but `train`, which takes a quarter of an hour, and `precision`, which needs what `make demo` leaves; or the named
-ones.
+All but `train`, which takes a quarter of an hour, and `crowd` and `precision`, which need what `make demo` leaves; or
+the named ones.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from smolchat_fast.errors import DataError
 
 from . import (
     clean,
+    crowd,
     dedup,
     doctor,
     figures,
@@ -26,7 +27,7 @@ from . import (
     words,
 )
 
-BY_NAME = ("precision", "train")
+BY_NAME = ("crowd", "precision", "train")
 """Runs that are only made when they are named."""
 
 
@@ -35,8 +36,8 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="*",
-        metavar="clean|dedup|doctor|pipeline|precision|read|scale|stream|tokenizer|train|words",
-        help="which runs; all but precision and train by default",
+        metavar="clean|crowd|dedup|doctor|pipeline|precision|read|scale|stream|tokenizer|train|words",
+        help="which runs; all but crowd, precision and train by default",
     )
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
     parser.add_argument(
@@ -61,12 +62,13 @@ def main() -> None:
         "--trained",
         type=Path,
         default=Path("runs/demo"),
-        help="folder that `demo` or `run` made, for precision (default: %(default)s)",
+        help="folder that `demo` or `run` made, for crowd and precision (default: %(default)s)",
     )
     parser.add_argument("--no-figures", action="store_true", help="leave docs/figures.md as it is")
     chosen = parser.parse_args()
     runs = {
         "clean": lambda: clean.run(chosen.mb),
+        "crowd": lambda: crowd.run(chosen.trained),
         "dedup": lambda: dedup.run(chosen.rows),
         "doctor": doctor.run,
         "pipeline": pipeline.run,
