@@ -1,4 +1,7 @@
-"""Write docs/page-*.png, the chat page with the demo's model: `make demo`, then `.venv/bin/python docs/page.py`."""
+"""Write docs/page-*.png, the chat page with the demo's model: `make demo`, then `.venv/bin/python docs/page.py`.
+
+Needs a font with Chinese characters, as Debian's fonts-noto-cjk.
+"""
 
 from __future__ import annotations
 

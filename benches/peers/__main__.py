@@ -1,13 +1,34 @@
 """`python -m benches.peers`: side-by-side runs, printed and kept in docs/figures.md.
 
-All but `train`, which takes a quarter of an hour, or the named ones.
+All but `train`, which takes a quarter of an hour, and `crowd` and `precision`, which need what `make demo` leaves; or
+the named ones.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from . import clean, dedup, doctor, figures, pipeline, read, scale, stream, tokenizer, train, words
+from smolchat_fast.errors import DataError
+
+from . import (
+    clean,
+    crowd,
+    dedup,
+    doctor,
+    figures,
+    pipeline,
+    precision,
+    read,
+    scale,
+    stream,
+    tokenizer,
+    train,
+    words,
+)
+
+BY_NAME = ("crowd", "precision", "train")
+"""Runs that are only made when they are named."""
 
 
 def main() -> None:
@@ -15,8 +36,8 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="*",
-        metavar="clean|dedup|doctor|pipeline|read|scale|stream|tokenizer|train|words",
-        help="which runs; all but train by default",
+        metavar="clean|crowd|dedup|doctor|pipeline|precision|read|scale|stream|tokenizer|train|words",
+        help="which runs; all but crowd, precision and train by default",
     )
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
     parser.add_argument(
@@ -37,13 +58,21 @@ def main() -> None:
     parser.add_argument(
         "--train-epochs", type=int, default=train.EPOCHS, help="passes for train (default: %(default)s)"
     )
+    parser.add_argument(
+        "--trained",
+        type=Path,
+        default=Path("runs/demo"),
+        help="folder that `demo` or `run` made, for crowd and precision (default: %(default)s)",
+    )
     parser.add_argument("--no-figures", action="store_true", help="leave docs/figures.md as it is")
     chosen = parser.parse_args()
     runs = {
         "clean": lambda: clean.run(chosen.mb),
+        "crowd": lambda: crowd.run(chosen.trained),
         "dedup": lambda: dedup.run(chosen.rows),
         "doctor": doctor.run,
         "pipeline": pipeline.run,
+        "precision": lambda: precision.run(chosen.trained),
         "read": lambda: read.run(chosen.rows),
         "scale": lambda: scale.run(chosen.scale_rows),
         "stream": lambda: stream.run(chosen.stream_rows),
@@ -54,8 +83,11 @@ def main() -> None:
     unknown = set(chosen.what) - set(runs)
     if unknown:
         parser.error(f"no run is called {', '.join(sorted(unknown))}")
-    for name in chosen.what or [name for name in runs if name != "train"]:
-        report = runs[name]()
+    for name in chosen.what or [name for name in runs if name not in BY_NAME]:
+        try:
+            report = runs[name]()
+        except DataError as error:
+            parser.error(str(error))
         print(report, end="\n\n", flush=True)
         if not chosen.no_figures:
             figures.save(name, report)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import sys
 import threading
 import time
@@ -158,10 +159,16 @@ class CharacterTokens:
 
 
 @contextmanager
-def serving(bot: Chatbot, keys: Sequence[str] = (), **options: Any) -> Iterator[httpx.Client]:
-    """A real server on a free port, and a client for it."""
+def serving(
+    bot: Chatbot, keys: Sequence[str] = (), *, port: int = 0, resets: bool = False, **options: Any
+) -> Iterator[httpx.Client]:
+    """A real server, on a free port unless one is named, and a client for it; one that `resets` says no goodbye."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if resets:
+            # Connections have it from their listener: closed, they are reset.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        listener.bind(("127.0.0.1", port))
         listener.listen(512)
         server = uvicorn.Server(uvicorn.Config(build_app(bot, keys, **options), lifespan="on", **CONNECTIONS))
         thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)

@@ -29,6 +29,7 @@ from smolchat_fast.serve.engine import Engine, Limits
 from smolchat_fast.serve.loading import LoadedModel, load
 from smolchat_fast.serve.options import PRESETS, DecodeOptions, Decoding, ServeOptions
 from smolchat_fast.serve.reading import pieces
+from smolchat_fast.serve.session import Chatbot, Message, build_prompt
 
 UNLIMITED = Limits()
 
@@ -420,3 +421,18 @@ def test_options_out_of_range_name_themselves(options: dict[str, object]) -> Non
 def test_bad_options_are_refused_before_a_model_is_loaded(options: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"option {next(iter(options))} = "):
         ServeOptions(**options)  # type: ignore[arg-type]
+
+
+def test_a_chat_template_of_the_folder_is_not_run(loaded: LoadedModel, tmp_path: Path) -> None:
+    save_model(tmp_path)
+    template = "{{ ''.__class__.__mro__[1].__subclasses__() }}{{ raise_exception('it ran') }}"
+    (tmp_path / "chat_template.jinja").write_text(template, "utf-8")
+    marked = load(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path).chat_template == template, "there to be run"
+    talk = [Message("user", "你好"), Message("assistant", "很好"), Message("user", "今天天气")]
+    options = DecodeOptions(history_turns=2, system="好")
+    prompt = build_prompt(talk, marked.tokens, options)
+    assert prompt == build_prompt(talk, loaded.tokens, options)
+    bot = Chatbot("m", Engine(marked.decoder, Limits()), marked.tokens, options, Decoding(max_new_tokens=4))
+    assert "".join(bot.engine.submit(prompt.ids, bot.decoding))
+    bot.engine.close()

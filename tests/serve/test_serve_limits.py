@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hmac
 import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from serve_fixtures import CharacterTokens, ScriptedDecoder, serving, wait_until
 
+from smolchat_fast.serve import guard
 from smolchat_fast.serve.answer import Scored
 from smolchat_fast.serve.metrics import Metrics
 from smolchat_fast.serve.schema import ChatRequest, CompletionRequest
@@ -164,3 +167,21 @@ def test_an_idle_connection_is_closed(build_bot: BuildBot, monkeypatch: pytest.M
             found += data
     assert found.startswith(b"HTTP/1.1 200 ")
     assert found.endswith(b'{"status":"ok"}')
+
+
+def test_a_key_is_compared_with_every_key_in_constant_time(
+    build_bot: BuildBot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    def watched(given: bytes, key: bytes) -> bool:
+        compared.append((given, key))
+        return hmac.compare_digest(given, key)
+
+    monkeypatch.setattr(guard, "hmac", SimpleNamespace(compare_digest=watched))
+    with serving(build_bot(), ["eins", "zwei", "drei"]) as client:
+        for key, status in (("eins", 200), ("drei", 200), ("zwe", 401), ("x", 401)):
+            compared.clear()
+            response = client.get("/v1/models", headers={"authorization": f"Bearer {key}"})
+            assert response.status_code == status
+            assert compared == [(key.encode(), known) for known in (b"eins", b"zwei", b"drei")]

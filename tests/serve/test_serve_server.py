@@ -44,6 +44,21 @@ def test_other_addresses_need_a_key(model_folder: Path, monkeypatch: pytest.Monk
             run(model_folder, ServeOptions(host=host))
 
 
+@pytest.mark.parametrize("key", ["", "geheim"], ids=["open", "key"])
+def test_a_server_that_anybody_can_ask_warns_at_each_start(model_folder: Path, key: str) -> None:
+    environment = {**os.environ, "SMOLCHAT_API_KEY": key}
+    command = call("serve", model_folder, host="0.0.0.0", port=0, allow_open=True)
+    pipe = subprocess.PIPE
+    for _ in range(1 if key else 2):
+        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+            assert process.stdout
+            assert process.stderr
+            assert [process.stdout.readline() for _ in range(3)][-1].startswith("curl ")
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+            assert ("anybody who reaches 0.0.0.0 can ask" in process.stderr.read()) == (not key)
+
+
 def test_keys_come_from_the_environment_and_a_private_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

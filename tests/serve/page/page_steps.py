@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +26,20 @@ expect.set_options(timeout=PATIENCE_MS)
 
 BuildBot = Callable[..., Chatbot]
 LONG = DecodeOptions(max_input_tokens=9000, max_new_tokens=9000)
+
+PARROT = """
+import sys, threading
+from serve_fixtures import CharacterTokens, ScriptedDecoder, serving
+from smolchat_fast.serve.engine import Engine, Limits
+from smolchat_fast.serve.options import DecodeOptions, Decoding
+from smolchat_fast.serve.session import Chatbot
+
+engine = Engine(ScriptedDecoder(0.03), Limits())
+bot = Chatbot("parrot", engine, CharacterTokens(), DecodeOptions(), Decoding())
+with serving(bot, port=int(sys.argv[1]), resets=sys.argv[2] == "True") as client:
+    print(client.base_url, flush=True)
+    threading.Event().wait()
+"""
 
 MARKDOWN = """# 标题
 段落 **粗** 和 *斜* 与 `code < b`，~~删~~ \\*星\\*
@@ -45,6 +63,23 @@ MARKDOWN = """# 标题
 print("<b>")
 ```
 """
+
+
+@contextmanager
+def parrot_process(port: int = 0, *, resets: bool = False) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server that says questions back in a process of its own, and its address."""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
+    with subprocess.Popen(
+        [sys.executable, "-c", PARROT, str(port), str(resets)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    ) as process:
+        try:
+            assert process.stdout
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
 
 
 def ask(page: Any, text: str, *, wait: bool = True) -> None:

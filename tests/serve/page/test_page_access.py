@@ -55,6 +55,12 @@ def test_a_phone_has_no_sideways_scroll_and_its_enter_is_a_line_end(opened: Any)
     )
     wide = "document.documentElement.scrollWidth > 360 || document.querySelector('#talk').scrollWidth > document.querySelector('#talk').clientWidth"
     assert not page.evaluate(wide)
+    act(page, "edit")
+    page.fill(".editing", "一个长到要分成几行的问题，" * 4)
+    assert page.evaluate("(box => box.scrollHeight <= box.clientHeight)(document.querySelector('.editing'))")
+    assert page.evaluate(
+        "(title => title.scrollWidth <= title.clientWidth)(document.getElementById('model'))"
+    )
     page.fill("#question", "一")
     page.press("#question", "Enter")
     assert page.input_value("#question") == "一\n"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from page_steps import LONG, BuildBot, act, ask, expect, idle, said, written
+import pytest
+from page_steps import LONG, BuildBot, act, ask, expect, idle, parrot_process, said, written
 from serve_fixtures import ScriptedDecoder, wait_until
 
 from smolchat_fast.serve.engine import Limits
@@ -46,6 +48,81 @@ def test_what_goes_wrong_is_told_and_can_be_tried_again(
     idle(page)
     assert said(page)[-2:] == ["再问", "再问"]
     assert [fault for fault in page.faults if "ERR_FAILED" not in fault] == []
+    page.faults.clear()
+
+
+@pytest.mark.parametrize("resets", [False, True], ids=["closed", "reset"])
+def test_a_server_that_is_killed_midway_leaves_what_came_and_a_way_to_go_on(
+    opened: Any, resets: bool
+) -> None:
+    with parrot_process(resets=resets) as (process, address):
+        page = opened(address=address)
+        ask(page, "一二三")
+        ask(page, "长" * 200, wait=False)
+        written(page, 5)
+        process.kill()
+        idle(page)
+    last = page.locator(".turn").last
+    assert last.locator("[role=alert]").inner_text() == "The answer broke off."
+    came = said(page)[-1]
+    assert len(came) >= 5
+    assert set(came) == {"长"}
+    # Tried again too early, it keeps what came; so does the store.
+    act(page, "retry")
+    idle(page)
+    assert last.locator("[role=alert]").inner_text() == "The server cannot be reached."
+    assert said(page) == ["一二三", "一二三", "长" * 200, came]
+    kept = json.loads(page.evaluate("localStorage.getItem('smolchat.chats')"))
+    assert [message["content"] for message in kept[0]["messages"]] == said(page)
+    expect(page.locator("#question")).to_be_focused()
+    with parrot_process(int(address.rpartition(":")[2]), resets=resets):
+        act(page, "retry")
+        idle(page)
+        assert said(page)[-1] == "长" * 200
+        expect(last.locator("[role=alert]")).to_have_count(0)
+        ask(page, "四五六")
+    assert said(page)[-2:] == ["四五六", "四五六"]
+    assert [fault for fault in page.faults if "net::ERR_" not in fault] == []
+    page.faults.clear()
+
+
+def test_a_stream_that_falls_silent_is_given_up(
+    opened: Any, build_bot: BuildBot, scripted: ScriptedDecoder
+) -> None:
+    page = opened(bot=build_bot(options=LONG))
+    page.clock.install()
+    scripted.step_s = 0.02
+    ask(page, "长" * 100, wait=False)
+    written(page, 5)
+    scripted.gate.clear()
+
+    def given_up() -> bool:
+        # The server writes to a silent stream every 15 s; a network that is gone says nothing for ever. What was under
+        # way when it fell silent begins another minute.
+        page.clock.fast_forward(61_000)
+        return page.locator("#talk").get_attribute("aria-busy") == "false"
+
+    wait_until(given_up)
+    last = page.locator(".turn").last
+    assert last.locator("[role=alert]").inner_text() == "The answer broke off."
+    assert said(page)[-1].startswith("长长长长长")
+    scripted.gate.set()
+    act(page, "retry")
+    idle(page)
+    assert said(page)[-1] == "长" * 100
+
+
+def test_what_a_proxy_says_of_a_server_that_is_gone_is_told_in_words(opened: Any) -> None:
+    page = opened()
+    page.route("**/chat/completions", lambda route: route.fulfill(status=502, body="<h1>Bad Gateway</h1>"))
+    ask(page, "问")
+    last = page.locator(".turn").last
+    assert last.locator("[role=alert]").inner_text() == "The server cannot be reached."
+    page.unroute("**/chat/completions")
+    act(page, "retry")
+    idle(page)
+    assert said(page) == ["问", "问"]
+    assert [fault for fault in page.faults if "502" not in fault] == []
     page.faults.clear()
 
 

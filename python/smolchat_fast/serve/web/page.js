@@ -1,7 +1,7 @@
 
 const WORDS = {
   zh: {
-    fresh: "新对话", history: "历史", settings: "设置", close: "关闭", hello: "问点什么吧。", talk: "对话",
+    fresh: "新对话", history: "历史", settings: "设置", close: "关闭", hello: "问点什么吧。", enterHint: "按 Enter 发送，Shift + Enter 换行。", keptHint: "历史只保存在此浏览器中。", talk: "对话",
     key: "API 密钥", locked: "请输入 API 密钥。", wrongKey: "密钥不对，请再试。", remember: "在此浏览器中记住", unlock: "确定",
     question: "输入问题", send: "发送", stop: "停止", copy: "复制", copied: "已复制", again: "重新生成", retry: "重试",
     edit: "编辑", save: "保存并发送", cancel: "取消", editing: "修改问题",
@@ -19,7 +19,7 @@ const WORDS = {
     },
   },
   en: {
-    fresh: "New chat", history: "History", settings: "Settings", close: "Close", hello: "Ask something.", talk: "Conversation",
+    fresh: "New chat", history: "History", settings: "Settings", close: "Close", hello: "Ask something.", enterHint: "Enter sends, Shift + Enter begins a new line.", keptHint: "The history stays in this browser.", talk: "Conversation",
     key: "API key", locked: "This server asks for a key.", wrongKey: "That key does not fit. Try again.", remember: "Remember in this browser", unlock: "Unlock",
     question: "Your question", send: "Send", stop: "Stop", copy: "Copy", copied: "Copied", again: "Regenerate", retry: "Retry",
     edit: "Edit", save: "Save and send", cancel: "Cancel", editing: "Edit the question",
@@ -29,7 +29,7 @@ const WORDS = {
     noChats: "No chats yet.", badFile: "That file holds no exported chats; nothing was imported.", largeFile: "That file is over 5 MB; nothing was imported.",
     full: "The browser's storage is full: new messages are not kept. Export and delete some chats.",
     temperature: "Temperature", topP: "Top-p", length: "Longest answer", seed: "Seed", system: "System text", theme: "Colours", language: "Language",
-    themeSystem: "As the system", themeLight: "Light", themeDark: "Dark", modelDefault: "the model's", random: "random", reset: "Reset",
+    themeSystem: "As the system", themeLight: "Light", themeDark: "Dark", modelDefault: "model default", random: "random", reset: "Reset",
     errors: {
       queue_full: "The server is busy. Try again soon.", queue_timeout: "It waited too long. Try again soon.", deadline_exceeded: "The answer ran over its time limit.",
       shutting_down: "The server is being stopped.", model_loading: "The model is being loaded. Try again soon.", context_length_exceeded: "The question is too long. Shorten it.",
@@ -39,6 +39,7 @@ const WORDS = {
 };
 const LATEST = 63; // messages that are sent at most; odd: they begin with a question
 const MAX_FILE = 5e6;
+const SILENT_MS = 60000; // the server writes at least every 15 s to a stream; a network that is gone says nothing
 const SETTINGS = ["temperature", "top_p", "max_tokens", "seed", "system"];
 
 const at = (id) => document.getElementById(id);
@@ -121,11 +122,17 @@ function lock() {
   at("key").focus();
 }
 
+async function read(reader) {
+  let timer;
+  const silent = new Promise((_, refuse) => { timer = setTimeout(() => refuse(new Error("broke")), SILENT_MS); });
+  try { return await Promise.race([reader.read(), silent]); } finally { clearTimeout(timer); }
+}
+
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await read(reader);
     if (done) throw new Error("broke"); // a whole answer ends with [DONE]
     rest += value;
     const parts = rest.split("\n\n");
@@ -147,8 +154,8 @@ function body(messages) {
   return JSON.stringify(found);
 }
 
-// Ask the chat's last question.
-async function answer() {
+// Ask the chat's last question; an earlier answer to it is kept if no other comes.
+async function answer(earlier = null) {
   const mine = chat;
   const message = { role: "assistant", content: "", state: "queued" };
   const controller = new AbortController();
@@ -165,7 +172,7 @@ async function answer() {
   try {
     const response = await call("v1/chat/completions", { method: "POST", body: asked, signal: controller.signal });
     if (response.status === 401) { locked = true; return; }
-    if (!response.ok) throw failure((await response.json()).error);
+    if (!response.ok) throw await refusal(response);
     message.state = "writing";
     const unseen = Number(response.headers.get("x-truncated-turns"));
     if (unseen) message.unseen = unseen;
@@ -183,7 +190,9 @@ async function answer() {
     else {
       message.state = "failed";
       message.error = typeof error.code === "string" ? error.code : (error instanceof TypeError && message.content === "" ? "gone" : "broke");
+      controller.abort(); // what is left of it
     }
+    message.content ||= earlier?.content ?? "";
   } finally {
     cancelAnimationFrame(wanted);
     if (running?.controller === controller) { running = null; busy(false); }
@@ -192,6 +201,11 @@ async function answer() {
     save();
     if (chat === mine) draw();
   }
+}
+
+// Proxies answer in HTML for a server that is gone.
+async function refusal(response) {
+  try { return failure((await response.json()).error); } catch { return failure({ code: response.status >= 500 ? "gone" : "other" }); }
 }
 
 function failure({ code, message }) { return Object.assign(new Error(message), { code: code ?? "other" }); }
@@ -205,9 +219,14 @@ function draw() {
   drawn.clear();
   const turns = chat.messages.map((message, i) => turn(message, i));
   if (full) turns.push(el("p", { className: "bad", role: "alert", textContent: words.full }));
-  at("talk").replaceChildren(...(turns.length ? turns : [el("p", { className: "hello", textContent: words.hello })]));
+  at("talk").replaceChildren(...(turns.length ? turns : [hello()]));
   for (const message of chat.messages) if (message.role === "assistant") drawText(message);
   follow(following);
+}
+
+function hello() {
+  const lines = [words.hello, ...(touch ? [] : [words.enterHint]), words.keptHint];
+  return el("div", { className: "hello" }, ...lines.map((textContent) => el("p", { textContent })));
 }
 
 function turn(message, i) {
@@ -231,12 +250,16 @@ function drawText(message) {
   said.hidden = !under && !message.content;
   said.replaceChildren(markdown(message.content, words.copy));
   const parts = [];
-  if (message.state === "failed") parts.push(el("span", { className: "bad", role: "alert", textContent: told(message.error) }));
+  const latest = chat.messages.at(-1) === message;
+  if (message.state === "failed") {
+    parts.push(el("span", { className: "bad", role: "alert", textContent: told(message.error) }));
+    if (latest) parts.push(button("retry", again));
+  }
   else if (message.state) parts.push(el("span", { textContent: words[message.state] ?? "" }));
   if (message.unseen) parts.push(el("span", { textContent: words.unseen(message.unseen) }));
   if (!under) {
     if (message.content) parts.push(button("copy", (event) => copy(message.content, event.currentTarget)));
-    if (chat.messages.at(-1) === message) parts.push(button(message.state === "failed" ? "retry" : "again", again));
+    if (latest && message.state !== "failed") parts.push(button("again", again));
   }
   footer.replaceChildren(...parts);
   follow(following);
@@ -264,13 +287,12 @@ function busy(on) {
 
 function again() {
   if (running) return;
-  if (chat.messages.at(-1)?.role === "assistant") chat.messages.pop();
-  answer();
+  answer(chat.messages.at(-1)?.role === "assistant" ? chat.messages.pop() : null);
 }
 
 function edit(message, i) {
   const { said, footer } = drawn.get(message);
-  const box = el("textarea", { className: "editing", value: message.content, rows: Math.min(8, message.content.split("\n").length + 1) });
+  const box = el("textarea", { className: "editing", value: message.content, rows: 1 });
   box.setAttribute("aria-label", words.editing);
   const sent = () => {
     if (!box.value.trim()) return;
@@ -279,12 +301,14 @@ function edit(message, i) {
     chat.messages.length = i; // what was said after it answered another question
     ask(box.value.trim());
   };
+  box.addEventListener("input", () => fit(box));
   box.addEventListener("keydown", (event) => {
     if (enters(event)) { event.preventDefault(); sent(); }
     else if (event.key === "Escape" && !composing(event)) { event.stopPropagation(); draw(); at("question").focus(); }
   });
   said.replaceWith(box);
   footer.replaceChildren(button("save", sent), button("cancel", () => { draw(); at("question").focus(); }));
+  fit(box);
   box.focus();
 }
 
@@ -304,11 +328,11 @@ function ask(question) {
   answer();
 }
 
-function grow() {
-  const box = at("question");
+// As high as its text.
+function fit(box) {
   const following = atBottom();
-  box.style.height = "";
-  box.style.height = `${Math.max(44, box.scrollHeight + 2)}px`;
+  box.style.height = "auto";
+  box.style.height = `${box.scrollHeight + 2}px`;
   follow(following);
 }
 
@@ -419,10 +443,10 @@ at("ask").addEventListener("submit", (event) => {
   const question = at("question").value.trim();
   if (!question || running) return;
   at("question").value = "";
-  grow();
+  fit(at("question"));
   ask(question);
 });
-at("question").addEventListener("input", grow);
+at("question").addEventListener("input", () => fit(at("question")));
 at("question").addEventListener("keydown", (event) => {
   if (!enters(event)) return;
   event.preventDefault();
