@@ -1,7 +1,9 @@
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::matrix::{Matrix8, Norm};
-use super::{Kernel, math};
+use super::{DecoderLayer, Kernel, Layer, Model, Shape, math};
 
 /// The same arithmetic without any tricks: quantise, multiply whole numbers, scale.
 fn plain(weights: &[f32], outputs: usize, rows: &[f32], inputs: usize) -> Vec<f32> {
@@ -107,6 +109,76 @@ proptest! {
             let u = (2.0 / std::f64::consts::PI).sqrt() * (gate + 0.044_715 * gate.powi(3));
             let exact = 0.5 * gate * (1.0 + u.tanh()) * value;
             prop_assert!((f64::from(*found) - exact).abs() <= 1e-5 * (1.0 + exact.abs()));
+        }
+    }
+}
+
+/// Numbers of -0.5..0.5 that are the same everywhere.
+struct Draw(u64);
+
+impl Draw {
+    fn numbers(&mut self, count: usize) -> Vec<f32> {
+        let number = |state: &mut u64| {
+            *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (*state >> 40) as f32 / (1 << 24) as f32 - 0.5
+        };
+        (0..count).map(|_| number(&mut self.0)).collect()
+    }
+
+    fn matrix(&mut self, outputs: usize, inputs: usize) -> Arc<Matrix8> {
+        Arc::new(Matrix8::pack(&self.numbers(outputs * inputs), outputs, inputs).expect("numbers"))
+    }
+
+    fn layer(&mut self, shape: &Shape) -> Layer {
+        let (width, inner) = (shape.d_model, shape.heads * shape.d_kv);
+        Layer {
+            qkv: self.matrix(3 * inner, width),
+            o: self.matrix(width, inner),
+            into: self.matrix(if shape.gated { 2 * shape.d_ff } else { shape.d_ff }, width),
+            out: self.matrix(width, shape.d_ff),
+        }
+    }
+}
+
+/// A hash (FNV-1a over the bits of numbers) of all that a small model gives to two answers of different age.
+fn hash_of_a_model(gated: bool, kernel: Kernel) -> u64 {
+    const VOCABULARY: usize = 777;
+    let shape = Shape { d_model: 128, d_kv: 32, heads: 4, d_ff: 200, gated, epsilon: 1e-6 };
+    let (width, inner, heads) = (shape.d_model, shape.heads * shape.d_kv, shape.heads);
+    let mut draw = Draw(7);
+    let encoder: Vec<_> = (0..2).map(|_| draw.layer(&shape)).collect();
+    let mut layer = || DecoderLayer {
+        layer: draw.layer(&shape),
+        cross_q: draw.matrix(inner, width),
+        cross_o: draw.matrix(width, inner),
+    };
+    let decoder: Vec<_> = (0..2).map(|_| layer()).collect();
+    let (cross, out) = (draw.matrix(2 * 2 * inner, width), draw.matrix(VOCABULARY, width));
+    let biases = [(draw.numbers(heads * 41), -20), (draw.numbers(heads * 21), -20)];
+    let [of_encoder, of_decoder] = biases;
+    let mut model =
+        Model::new(shape, encoder, decoder, cross, out, of_encoder, of_decoder, kernel, 2).expect("a model");
+    for tokens in [5, 37] {
+        let mut encoding = model.encode(draw.numbers(tokens * width)).expect("a prompt");
+        assert!(model.advance(&mut encoding, 2));
+        model.join(&encoding, 1);
+    }
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    for _ in 0..30 {
+        let (mut hidden, mut logits) = (draw.numbers(2 * width), vec![0.0; 2 * VOCABULARY]);
+        model.step(&mut hidden, &mut logits).expect("a step");
+        let given = hidden.iter().chain(&logits).map(|number| u64::from(number.to_bits()));
+        hash = given.fold(hash, |hash, bits| (hash ^ bits).wrapping_mul(0x0100_0000_01b3));
+    }
+    hash
+}
+
+#[test]
+fn a_model_gives_the_same_numbers_on_every_processor() {
+    // Found on x86-64 and on 64-bit ARM alike.
+    for (gated, expected) in [(true, 0x852b_bf9c_a98b_6385), (false, 0x825b_50b7_ec3d_59ea)] {
+        for kernel in Kernel::available() {
+            assert_eq!(hash_of_a_model(gated, kernel), expected, "gated {gated}, {kernel}");
         }
     }
 }

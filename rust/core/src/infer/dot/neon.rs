@@ -26,6 +26,7 @@ impl Dot for Neon {
 
     // SAFETY: called as the trait asks; every 64-bit ARM has NEON.
     #[target_feature(enable = "neon")]
+    #[allow(clippy::needless_range_loop)] // numbers of registers
     unsafe fn tile<const R: usize, const P: usize>(rows: [&[i8]; R], panels: [&[i8]; P]) -> [[Sums; P]; R] {
         let mut sums: [[[[int32x4_t; 2]; PARTS]; P]; R] = [[[[vdupq_n_s32(0); 2]; PARTS]; P]; R];
         for group in 0..rows[0].len() / GROUP {
