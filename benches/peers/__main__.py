@@ -1,6 +1,6 @@
 """`python -m benches.peers`: side-by-side runs, printed and kept in docs/figures.md.
 
-All but `train`, which takes a quarter of an hour, or the named ones.
+All but `train` and `train-real`, which take a quarter of an hour each, or the named ones.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="*",
-        metavar="clean|dedup|doctor|pipeline|read|scale|stream|tokenizer|train|words",
-        help="which runs; all but train by default",
+        metavar="clean|dedup|doctor|pipeline|read|scale|stream|tokenizer|train|train-real|words",
+        help="which runs; all but the trainings by default",
     )
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
     parser.add_argument(
@@ -35,7 +35,13 @@ def main() -> None:
         "--tokenizer-mb", type=float, default=20.0, help="megabytes for tokenizer (default: %(default)s)"
     )
     parser.add_argument(
-        "--train-epochs", type=int, default=train.EPOCHS, help="passes for train (default: %(default)s)"
+        "--train-epochs",
+        type=int,
+        default=train.EPOCHS,
+        help="passes for train and train-real (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--train-rows", type=int, default=train.REAL_ROWS, help="rows for train-real (default: %(default)s)"
     )
     parser.add_argument("--no-figures", action="store_true", help="leave docs/figures.md as it is")
     chosen = parser.parse_args()
@@ -49,12 +55,13 @@ def main() -> None:
         "stream": lambda: stream.run(chosen.stream_rows),
         "tokenizer": lambda: tokenizer.run(chosen.tokenizer_mb),
         "train": lambda: train.run(chosen.train_epochs),
+        "train-real": lambda: train.run_real(chosen.train_rows, chosen.train_epochs),
         "words": lambda: words.run(chosen.mb),
     }
     unknown = set(chosen.what) - set(runs)
     if unknown:
         parser.error(f"no run is called {', '.join(sorted(unknown))}")
-    for name in chosen.what or [name for name in runs if name != "train"]:
+    for name in chosen.what or [name for name in runs if not name.startswith("train")]:
         report = runs[name]()
         print(report, end="\n\n", flush=True)
         if not chosen.no_figures:
