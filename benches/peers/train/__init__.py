@@ -30,7 +30,7 @@ VALIDATIONS = 24
 """Of a last run, about."""
 LONG_ROWS = 1_500
 """Rows of real lengths, which show what padding costs."""
-REAL_ROWS = 5_000
+REAL_ROWS = 3_000
 """Real rows that trainers are tuned on: about a quarter of an hour."""
 REAL_CHARS = 128
 """Characters of a real row, question and answer, where trainers are tuned: longer ones are padded so much by
