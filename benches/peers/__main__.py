@@ -1,7 +1,7 @@
 """`python -m benches.peers`: side-by-side runs, printed and kept in docs/figures.md.
 
-All but `train`, which takes a quarter of an hour, and `crowd` and `precision`, which need what `make demo` leaves; or
-the named ones.
+All but `train` and `train-real`, which take a quarter of an hour each, and `crowd` and `precision`, which need what
+`make demo` leaves; or the named ones.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from . import (
     words,
 )
 
-BY_NAME = ("crowd", "precision", "train")
+BY_NAME = ("crowd", "precision", "train", "train-real")
 """Runs that are only made when they are named."""
 
 
@@ -36,8 +36,8 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="*",
-        metavar="clean|crowd|dedup|doctor|pipeline|precision|read|scale|stream|tokenizer|train|words",
-        help="which runs; all but crowd, precision and train by default",
+        metavar="clean|crowd|dedup|doctor|pipeline|precision|read|scale|stream|tokenizer|train|train-real|words",
+        help="which runs; all but crowd, precision and the trainings by default",
     )
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
     parser.add_argument(
@@ -56,7 +56,13 @@ def main() -> None:
         "--tokenizer-mb", type=float, default=20.0, help="megabytes for tokenizer (default: %(default)s)"
     )
     parser.add_argument(
-        "--train-epochs", type=int, default=train.EPOCHS, help="passes for train (default: %(default)s)"
+        "--train-epochs",
+        type=int,
+        default=train.EPOCHS,
+        help="passes for train and train-real (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--train-rows", type=int, default=train.REAL_ROWS, help="rows for train-real (default: %(default)s)"
     )
     parser.add_argument(
         "--trained",
@@ -78,6 +84,7 @@ def main() -> None:
         "stream": lambda: stream.run(chosen.stream_rows),
         "tokenizer": lambda: tokenizer.run(chosen.tokenizer_mb),
         "train": lambda: train.run(chosen.train_epochs),
+        "train-real": lambda: train.run_real(chosen.train_rows, chosen.train_epochs),
         "words": lambda: words.run(chosen.mb),
     }
     unknown = set(chosen.what) - set(runs)

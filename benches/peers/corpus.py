@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import tempfile
 from collections.abc import Iterator
 from itertools import accumulate
@@ -60,6 +61,12 @@ def pairs(rows: int, seed: int = 1) -> tuple[list[tuple[str, str]], str]:
         found, origin = demo_pairs(seed)
         return found[:rows], origin
     return _shuffled_pairs(files, seed)[:rows], "questions and answers of SMOLCHAT_DATA/sft"
+
+
+def short_pairs(rows: int, most_chars: int, seed: int = 1) -> tuple[list[tuple[str, str]], str]:
+    """The same, of at most so many characters, question and answer together."""
+    found, origin = pairs(sys.maxsize, seed)
+    return [pair for pair in found if len(pair[0]) + len(pair[1]) <= most_chars][:rows], origin
 
 
 def long_pairs(rows: int) -> tuple[list[tuple[str, str]], str]:

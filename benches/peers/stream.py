@@ -270,6 +270,8 @@ def _write(folder: Path, rows: int) -> tuple[int, str]:
     folder.mkdir()
     pairs, origin = corpus.long_pairs(rows)
     prompts, responses = (pa.array(column, pa.string()) for column in zip(*pairs, strict=True))
+    if len(pairs) < rows:
+        origin += f" ({len(pairs):,} different ones, over and over)"
     size = 0
     for number in range(FILES):
         first, end = number * rows // FILES, (number + 1) * rows // FILES

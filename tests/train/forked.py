@@ -2,6 +2,8 @@
 
 `forked.py kill ROWS TOKENIZER FOLDER TIMES` makes FOLDER/whole undisturbed and FOLDER/killed under fire.
 `forked.py ranks ROWS TOKENIZER FOLDER` makes FOLDER/whole in one process and FOLDER/parts in one, two, one.
+`forked.py shards ROWS TOKENIZER FOLDER OPTIMIZER` makes FOLDER/parts by turns in one process, in two with a whole
+model each, and in two that part it (FSDP2).
 """
 
 from __future__ import annotations
@@ -14,15 +16,19 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState, DistributedType
 from small import TINY
 
 from smolchat_fast.errors import StoppedError
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.stream import StreamOptions
 from smolchat_fast.train import TrainOptions, pretrain_files
+from smolchat_fast.train import optimizer as optimizers
 
 # The plan and all below it, so that no forked process imports them again.
 from smolchat_fast.train.plan import Plan  # noqa: F401
@@ -85,7 +91,44 @@ def ranks(rows: Path, tokenizer: Path, folder: Path) -> None:
         together(world, rows, tokenizer, folder / "parts", last)
 
 
-def together(world: int, rows: Path, tokenizer: Path, out: Path, last: int) -> None:
+def shards(rows: Path, tokenizer: Path, folder: Path, optimizer: Any) -> None:
+    # The rounding of bfloat16, in which Muon multiplies where it is fast, would hide mistakes.
+    optimizers._fast_type = lambda device: torch.float32
+    options = replace(SHARED, optimizer=optimizer, accumulate=4)
+    assert ended_well(fork(lambda: train(rows, tokenizer, folder / "whole", options)))
+    for world, parted, last in ((1, False, 4), (2, True, 8), (2, False, 11), (2, True, 15), (1, False, 18)):
+        together(world, rows, tokenizer, folder / "parts", last, options, parted=parted)
+
+
+def part_on_cpus() -> None:
+    """What `accelerate launch --use_fsdp --fsdp_version 2` sets; accelerate heeds it on GPUs alone."""
+    os.environ |= {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_TRANSFORMER_CLS_TO_WRAP": "T5Block",
+        "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
+    }
+    begin = AcceleratorState.__init__
+
+    def begin_parted(state: Any, *positional: Any, fsdp_plugin: Any = None, **named: Any) -> None:
+        begin(state, *positional, fsdp_plugin=fsdp_plugin, **named)
+        if fsdp_plugin is not None:
+            state.distributed_type, state.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+
+    AcceleratorState.__init__ = begin_parted  # type: ignore[method-assign]
+
+
+def together(
+    world: int,
+    rows: Path,
+    tokenizer: Path,
+    out: Path,
+    last: int,
+    options: TrainOptions = SHARED,
+    *,
+    parted: bool = False,
+) -> None:
     """Train up to a step in several processes; only the last one is told to stop there."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -97,11 +140,14 @@ def together(world: int, rows: Path, tokenizer: Path, out: Path, last: int) -> N
             os.environ |= {name: str(value) for name, value in names.items()}
             os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
+        if parted:
+            part_on_cpus()
+
         def stop(phase: str, done: int, total: int) -> None:
             if rank == world - 1 and (phase, done) == ("steps", last) and last < total:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        train(rows, tokenizer, out, SHARED, stop)
+        train(rows, tokenizer, out, options, stop)
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
@@ -115,5 +161,7 @@ if __name__ == "__main__":
     rows, tokenizer, folder = map(Path, sys.argv[2:5])
     if sys.argv[1] == "kill":
         kill(rows, tokenizer, folder, int(sys.argv[5]))
+    elif sys.argv[1] == "shards":
+        shards(rows, tokenizer, folder, sys.argv[5])
     else:
         ranks(rows, tokenizer, folder)

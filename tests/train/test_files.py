@@ -15,6 +15,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors.torch import load_file  # noqa: E402
 from small import TINY, pairs, write_rows  # noqa: E402
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer  # noqa: E402
 
@@ -190,12 +191,30 @@ def test_a_run_that_is_killed_twenty_times_ends_in_the_same_weights(rows, tokeni
 def test_a_run_goes_on_with_another_number_of_processes(rows, tokenizer, tmp_path):
     """One process, then two, then one: the same examples at each step, the same loss but for rounding."""
     forked("ranks", rows, tokenizer, tmp_path)
-    whole, parts = (read_lines(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts"))
+    assert_same_curves(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_run_goes_on_with_a_model_in_parts_and_back(optimizer, rows, tokenizer, tmp_path):
+    """One process, two with FSDP2, two without, two with, one: one curve, and one format of checkpoints."""
+    forked("shards", rows, tokenizer, tmp_path, optimizer)
+    assert_same_curves(tmp_path / "whole", tmp_path / "parts")
+    ends = [load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts")]
+    assert ends[0].keys() == ends[1].keys()
+    for name in ends[0]:
+        torch.testing.assert_close(ends[0][name], ends[1][name], rtol=1e-3, atol=1e-3)
+
+
+def assert_same_curves(one: Path, other: Path) -> None:
+    """Of the same examples at each step, but for rounding."""
+    whole, parts = (read_lines(folder / "metrics.jsonl") for folder in (one, other))
     assert [line["step"] for line in parts] == [line["step"] for line in whole]
     assert [line.get("rows") for line in parts] == [line.get("rows") for line in whole]
-    for one, other in zip(whole, parts, strict=True):
-        name = "loss" if "loss" in one else "valid_loss"
-        assert other[name] == pytest.approx(one[name], rel=1e-4)
+    for ours, theirs in zip(whole, parts, strict=True):
+        assert theirs.keys() == ours.keys()
+        for name in ours.keys() & {"loss", "grad_norm", "valid_loss", "bits_per_byte"}:
+            assert theirs[name] == pytest.approx(ours[name], rel=1e-4)
 
 
 @pytest.mark.slow

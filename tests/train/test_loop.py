@@ -300,12 +300,6 @@ def test_fp16_passes_over_steps_only_while_scaling_may_help(scale, tokenizer, tm
             run.train()
 
 
-def test_a_model_in_parts_is_refused(tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(Accelerator, "distributed_type", loop.DistributedType.FSDP)
-    with pytest.raises(ValueError, match="set up for FSDP"):
-        make_run(tmp_path / "run", tokenizer, TrainOptions(steps=1))
-
-
 @pytest.mark.parametrize("limit", [0.0, 1e-3, 1e3])
 def test_gradients_are_clipped_as_torch_clips_them(limit, tokenizer, tmp_path):
     run = make_run(tmp_path / "run", tokenizer, TrainOptions(steps=1, max_norm=limit))

@@ -2,7 +2,8 @@
 
 Each trainer has as many short trials to find its learning rate. The baselines then train to their end, and
 ours has reached them when its validation loss is as low as theirs is there. Validations and checkpoints stop
-the clock of each. The rows are the demo's, which everybody has and a small model learns in minutes.
+the clock of each. The rows are the demo's, which everybody has and a small model learns in minutes, or real
+ones of at most `REAL_CHARS` characters.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from .. import corpus
 from ..measure import Measured, machine, measure, table
 from . import bare, own, peer
 from .own import Own
 from .peer import Peer
-from .task import MODEL, Task, make_task
+from .task import MODEL, VALID_ROWS, Task, make_task
 
 TRIAL_EPOCHS, OWN_EPOCHS, EPOCHS = 1, 2, 3
 """Passes over the rows of a trial, of our last run and of the baselines' last runs, at most."""
@@ -27,6 +30,11 @@ VALIDATIONS = 24
 """Of a last run, about."""
 LONG_ROWS = 1_500
 """Rows of real lengths, which show what padding costs."""
+REAL_ROWS = 3_000
+"""Real rows that trainers are tuned on: about a quarter of an hour."""
+REAL_CHARS = 128
+"""Characters of a real row, question and answer, where trainers are tuned: longer ones are padded so much by
+the baselines that few would be trained on in the time."""
 SAME_BATCH_ROWS = 32
 """Rows of a batch of the peer where speed is compared; ours has as many tokens, padding included."""
 
@@ -37,7 +45,7 @@ OURS = [Own(lr, tokens) for tokens in (1_024, 2_048) for lr in (1e-2, 2e-2)]
 
 
 def run(epochs: int = EPOCHS) -> str:
-    """Measure all and return the report.
+    """Measure all on the demo's rows and the speed on real ones, and return the report.
 
     Args:
         epochs: Passes of the baselines' last runs; ours and the trials have no more.
@@ -53,6 +61,27 @@ def run(epochs: int = EPOCHS) -> str:
         if "demo" not in origin:
             (Path(folder) / "long").mkdir()
             parts.append(_speed(make_task(Path(folder) / "long", pairs, origin)))
+    return _report(parts)
+
+
+def run_real(rows: int, epochs: int = EPOCHS) -> str:
+    """Measure the seconds to a loss on real rows, and return the report.
+
+    Args:
+        rows: Rows to train on.
+        epochs: As of `run`.
+    Raises:
+        RuntimeError: there are no real rows, or as of `run`.
+    """
+    pairs, origin = corpus.short_pairs(rows + VALID_ROWS, REAL_CHARS)
+    if "demo" in origin:
+        raise RuntimeError("train: no real rows in SMOLCHAT_DATA/sft")
+    with tempfile.TemporaryDirectory() as folder:
+        task = make_task(Path(folder), pairs, f"{origin} of at most {REAL_CHARS} characters")
+        return _report([_sooner(task, epochs)])
+
+
+def _report(parts: list[str]) -> str:
     shape = MODEL.shape()
     title = (
         f"train: T5 of {shape.num_layers} + {shape.num_decoder_layers} layers, width {shape.d_model}, float32 "
@@ -88,7 +117,7 @@ def _sooner(task: Task, epochs: int) -> str:
                 f"{curve.seconds:.1f}",
                 f"{curve.loss:.3f}",
                 *(["", ""] if name == "ours" else ["-" if reached is None else f"{reached:.1f}", sooner]),
-                f"{curve.outside:.1%}",
+                curve.outside_and_clipping,
                 f"{found.peak_mb:,.0f}",
             ]
         )
@@ -105,12 +134,14 @@ def _sooner(task: Task, epochs: int) -> str:
     taken = measure(bare.imported, bare.train, bare.shapes_of(task, chosen["ours"]), most=1).peak_mb
     return "\n".join(
         [
-            f"{task.origin}: validation loss by target token; {len(OURS)} trials of one pass for each trainer:",
+            f"{pq.read_metadata(task.rows).num_rows:,} rows, {task.origin}: validation loss by target token; "
+            f"{len(OURS)} trials of one pass for each trainer:",
             table(
                 ["trial", "s", "loss"], [_trial(setup, m) for t in trials.values() for setup, m in t.items()]
             ),
             "",
-            "`outside` is the share of the time that is neither forward, backward nor optimizer.",
+            "`outside` is the share of the time that is neither forward, backward nor optimizer; the second figure "
+            "counts the norm and the clipping of the gradients to the optimizer.",
             table(header, lines),
             "",
             f"Memory of our trainer above imports, model, optimizer and activations: {ours.peak_mb:,.0f} - "
@@ -145,7 +176,7 @@ def _speed(task: Task) -> str:
                 f"{curve.padding:.1%}",
                 f"{speed:,.0f}",
                 f"{speed / slowest:.2f}x",
-                f"{curve.outside:.1%}",
+                curve.outside_and_clipping,
             ]
         )
     rows = found[str(ours)].result.sums["rows"]

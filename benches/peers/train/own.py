@@ -11,7 +11,7 @@ from unittest import mock
 from smolchat_fast.train.options import OptimizerName, TrainOptions
 
 from .task import MODEL, SEED, Task, stream_options
-from .watch import Curve, Watch
+from .watch import CLIPPING, Curve, Watch
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ def train(task: Task, setup: Own, epochs: int, validations: int) -> Curve:
             runs.append(self)
             self.accelerator.backward = watch.timed("backward", self.accelerator.backward)  # type: ignore[method-assign]
             self.optimizer.step = watch.timed("optimizer", self.optimizer.step)  # type: ignore[method-assign]
+            self._clip = watch.timed(CLIPPING, self._clip)  # type: ignore[method-assign]
             found = validate(self.plain_model, self.valid, self.accelerator)  # type: ignore[arg-type]
             watch.start(found and found.loss)
             return super().train()

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 PARTS = ("forward", "backward", "optimizer")
+CLIPPING = "clipping"
+"""The norm of the gradients, and scaling them: some count it to the optimizer, so it is told apart."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Curve:
     sums: Counter[str]
     """Rows, source and target tokens, and places with padding."""
     spent: Counter[str]
-    """Seconds of each of `PARTS`."""
+    """Seconds of each of `PARTS` and of `CLIPPING`."""
 
     @property
     def loss(self) -> float:
@@ -40,8 +42,13 @@ class Curve:
 
     @property
     def outside(self) -> float:
-        """Share of the time that went into none of `PARTS`."""
-        return 1 - self.spent.total() / self.seconds
+        """Share of the time that went into none of `PARTS`, clipping left outside."""
+        return 1 - sum(self.spent[part] for part in PARTS) / self.seconds
+
+    @property
+    def outside_and_clipping(self) -> str:
+        """Share of the time outside `PARTS`, and what is left of it without clipping."""
+        return f"{self.outside:.1%}, {self.outside - self.spent[CLIPPING] / self.seconds:.1%}"
 
     def seconds_to(self, loss: float) -> float | None:
         """When a validation first found this loss or a lower one."""
@@ -57,6 +64,7 @@ class Watch:
     spent: Counter[str] = field(default_factory=Counter)
     _began: float = 0.0
     _held: float = 0.0
+    _holds_since: float | None = None
 
     def start(self, loss: float | None) -> None:
         """Begin to count, with a model of this validation loss."""
@@ -66,11 +74,12 @@ class Watch:
     @contextmanager
     def held(self) -> Iterator[None]:
         """What happens meanwhile takes no time."""
-        began = time.perf_counter()
+        began = self._holds_since = time.perf_counter()
         try:
             yield
         finally:
             self._held += time.perf_counter() - began
+            self._holds_since = None
 
     def note(self, loss: float | None) -> None:
         """A validation has found this loss."""
@@ -94,7 +103,8 @@ class Watch:
     @property
     def seconds(self) -> float:
         """Time in training so far."""
-        return time.perf_counter() - self._began - self._held
+        now = time.perf_counter() if self._holds_since is None else self._holds_since
+        return now - self._began - self._held
 
     def curve(self, steps: int, seconds: float) -> Curve:
         """All of it."""

@@ -31,6 +31,7 @@ from smolchat_fast.train.loop import Run
 from smolchat_fast.train.optimizer import build_optimizer, freeze
 from smolchat_fast.train.options import WATCHED_ONLY, TrainOptions
 from smolchat_fast.train.ranks import lead_or_follow, on_cpu
+from smolchat_fast.train.sharded import check_sharding, whole_model
 from smolchat_fast.train.state import seed_everything
 from smolchat_fast.train.trackers import start_trackers, trackers_for
 from smolchat_fast.train.validation import Answers, Valid
@@ -92,6 +93,7 @@ class Plan:
             mixed_precision={"fp32": "no"}.get(options.precision, options.precision),
             **trackers_for(options.trackers, partial),
         )
+        check_sharding(accelerator, options)
         seed_everything(options.seed, rank=accelerator.process_index)
         run = _kind(options)(
             options=options,
@@ -111,8 +113,9 @@ class Plan:
             accelerator.end_training()
         if not ended:
             raise _stopped(run, partial, out)
+        whole = whole_model(model)
         if accelerator.is_main_process:
-            self._finish(run, model, partial)
+            self._finish(run, whole, partial)
         return _report(run, model)
 
     def _prepare(self, model: T5ForConditionalGeneration) -> None:
