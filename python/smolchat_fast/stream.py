@@ -145,7 +145,9 @@ class Stream:
             same for the position to mean the same batches; and `coming`, where known: the rows of the next
             few batches, about 512, with which going on takes less time.
         """
-        return json.loads(self._core.state())
+        position, made_from, coming = self._core.state()
+        state = {"position": position, "made_from": json.loads(made_from)}
+        return state | {"coming": coming} if coming else state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on after the batches that were handed out when the state was taken, with any number of ranks.

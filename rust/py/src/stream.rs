@@ -52,8 +52,10 @@ impl Stream {
         found.map(|batch| arrays(py, batch)).transpose()
     }
 
-    fn state(&self) -> PyResult<String> {
-        to_json(&self.0.state())
+    /// Position, what it is of as JSON, and the rows of the next batches: many numbers, and JSON is slow to read.
+    fn state(&self) -> PyResult<(u64, String, Vec<Vec<u64>>)> {
+        let state = self.0.state();
+        Ok((state.position, to_json(&state.made_from)?, state.coming))
     }
 
     fn load_state(&mut self, py: Python<'_>, state: &str) -> PyResult<()> {
