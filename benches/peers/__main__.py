@@ -1,7 +1,7 @@
 """`python -m benches.peers`: side-by-side runs, printed and kept in docs/figures.md.
 
-All but `train` and `train-real`, which take a quarter of an hour each, and `crowd` and `precision`, which need what
-`make demo` leaves; or the named ones.
+All but `train` and `train-real`, which take a quarter of an hour each, `crowd` and `precision`, which need what
+`make demo` leaves, and `count`, which fills some gigabytes of disk; or the named ones.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from smolchat_fast.errors import DataError
 
 from . import (
     clean,
+    count,
     crowd,
     dedup,
     doctor,
+    encode,
     figures,
     pipeline,
     precision,
@@ -27,7 +29,7 @@ from . import (
     words,
 )
 
-BY_NAME = ("crowd", "precision", "train", "train-real")
+BY_NAME = ("count", "crowd", "precision", "train", "train-real")
 """Runs that are only made when they are named."""
 
 
@@ -36,15 +38,18 @@ def main() -> None:
     parser.add_argument(
         "what",
         nargs="*",
-        metavar="clean|crowd|dedup|doctor|pipeline|precision|read|scale|stream|tokenizer|train|train-real|words",
-        help="which runs; all but crowd, precision and the trainings by default",
+        metavar="clean|count|crowd|dedup|doctor|encode|pipeline|precision|read|scale|stream|tokenizer|train|train-real|words",
+        help="which runs; all but count, crowd, precision and the trainings by default",
     )
     parser.add_argument("--rows", type=int, default=200_000, help="rows for dedup (default: %(default)s)")
     parser.add_argument(
         "--stream-rows", type=int, default=800_000, help="rows for stream (default: %(default)s)"
     )
     parser.add_argument(
-        "--mb", type=float, default=20.0, help="megabytes for words and clean (default: %(default)s)"
+        "--mb", type=float, default=20.0, help="megabytes for clean, encode and words (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--count-gb", type=float, default=6.0, help="gigabytes for count (default: %(default)s)"
     )
     parser.add_argument(
         "--scale-rows",
@@ -74,9 +79,11 @@ def main() -> None:
     chosen = parser.parse_args()
     runs = {
         "clean": lambda: clean.run(chosen.mb),
+        "count": lambda: count.run(chosen.count_gb),
         "crowd": lambda: crowd.run(chosen.trained),
         "dedup": lambda: dedup.run(chosen.rows),
         "doctor": doctor.run,
+        "encode": lambda: encode.run(chosen.mb),
         "pipeline": pipeline.run,
         "precision": lambda: precision.run(chosen.trained),
         "read": lambda: read.run(chosen.rows),
