@@ -7,6 +7,7 @@ All but `train` and `train-real`, which take a quarter of an hour each, `crowd` 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from smolchat_fast.errors import DataError
@@ -34,6 +35,24 @@ BY_NAME = ("count", "crowd", "precision", "train", "train-real")
 
 
 def main() -> None:
+    """Run what was asked for, one after another."""
+    parser = _parser()
+    chosen = parser.parse_args()
+    runs = _runs(chosen)
+    unknown = set(chosen.what) - set(runs)
+    if unknown:
+        parser.error(f"no run is called {', '.join(sorted(unknown))}")
+    for name in chosen.what or [name for name in runs if name not in BY_NAME]:
+        try:
+            report = runs[name]()
+        except DataError as error:
+            parser.error(str(error))
+        print(report, end="\n\n", flush=True)
+        if not chosen.no_figures:
+            figures.save(name, report)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benches.peers", description=__doc__)
     parser.add_argument(
         "what",
@@ -76,8 +95,12 @@ def main() -> None:
         help="folder that `demo` or `run` made, for crowd and precision (default: %(default)s)",
     )
     parser.add_argument("--no-figures", action="store_true", help="leave docs/figures.md as it is")
-    chosen = parser.parse_args()
-    runs = {
+    return parser
+
+
+def _runs(chosen: argparse.Namespace) -> dict[str, Callable[[], str]]:
+    """By name, in the order in which they are made."""
+    return {
         "clean": lambda: clean.run(chosen.mb),
         "count": lambda: count.run(chosen.count_gb),
         "crowd": lambda: crowd.run(chosen.trained),
@@ -94,17 +117,6 @@ def main() -> None:
         "train-real": lambda: train.run_real(chosen.train_rows, chosen.train_epochs),
         "words": lambda: words.run(chosen.mb),
     }
-    unknown = set(chosen.what) - set(runs)
-    if unknown:
-        parser.error(f"no run is called {', '.join(sorted(unknown))}")
-    for name in chosen.what or [name for name in runs if name not in BY_NAME]:
-        try:
-            report = runs[name]()
-        except DataError as error:
-            parser.error(str(error))
-        print(report, end="\n\n", flush=True)
-        if not chosen.no_figures:
-            figures.save(name, report)
 
 
 if __name__ == "__main__":

@@ -9,32 +9,22 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use compact_str::CompactString;
-use rayon::prelude::*;
 use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 
 use super::alphabet::Alphabet;
 use super::chunks::Chunks;
 use super::options::TokenizerOptions;
+use super::pairs::{END, INSIDE, Key, Neighbour, Neighbours, Pair, Places, count_pairs, key, parts};
 use super::vocabulary::Vocabulary;
 use crate::char_map::CharMap;
 use crate::error::{Error, Result};
 use crate::job::Job;
-
-/// A place inside a token.
-const INSIDE: u32 = 0x7FFF_FFFF;
-
-/// Set in the place behind a chunk; the other bits are the count of the chunk.
-const END: u32 = 0x8000_0000;
 
 /// Merges between two looks at whether the job was asked to stop.
 const CHECK_EVERY: usize = 64;
 
 /// Places of a pair that are looked at together.
 const TOGETHER: usize = 32;
-
-/// Parts of the pairs that are counted apart: each passes over the text, and what it gathers is small.
-const COUNT_PARTS: u32 = 8;
 
 /// Learns characters and merges from chunks.
 pub fn train(chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Vocabulary> {
@@ -60,16 +50,6 @@ pub fn learn(chunks: Chunks, alphabet: &Alphabet, options: &TokenizerOptions, jo
     let piece = |id: u32| trainer.pieces[id as usize].clone();
     let merges = trainer.merges.iter().map(|&(left, right)| (piece(left), piece(right))).collect();
     Ok(Learned { characters, merges, counts: trainer.counts })
-}
-
-/// Two neighbours, as one number: the left one in the high half.
-type Key = u64;
-
-#[derive(Default)]
-struct Pair {
-    count: u64,
-    /// Where it stands, or has stood; most pairs have few places.
-    places: SmallVec<[u32; 4]>,
 }
 
 struct Trainer {
@@ -157,7 +137,7 @@ impl Trainer {
 
     /// Merges a pair wherever it stands, and then what an encoder would merge at once: two merges may
     /// make the same token, and what the second one makes may have a neighbour of an earlier merge.
-    fn merge(&mut self, key: Key, places: SmallVec<[u32; 4]>, min_count: u64) {
+    fn merge(&mut self, key: Key, places: Places, min_count: u64) {
         let mut earlier = BTreeMap::from([(self.ranks.get(&key).copied(), (key, places))]);
         while let Some((_, (key, places))) = earlier.pop_first() {
             for (key, pair) in self.merge_places(key, places) {
@@ -174,7 +154,7 @@ impl Trainer {
     }
 
     /// Merges a pair at its places; returns the pairs that this makes.
-    fn merge_places(&mut self, merged: Key, mut places: SmallVec<[u32; 4]>) -> Vec<(Key, Pair)> {
+    fn merge_places(&mut self, merged: Key, mut places: Places) -> Vec<(Key, Pair)> {
         let (left, right) = parts(merged);
         let new = self.add_piece(left, right);
         if left == right {
@@ -266,107 +246,87 @@ impl Trainer {
     }
 }
 
-/// The tokens that stand on one side of a pair.
-#[derive(Default)]
-struct Neighbours {
-    /// By id: one more than the place in `found`, or 0.
-    slots: Vec<u32>,
-    found: Vec<(u32, Neighbour)>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
 
-#[derive(Default)]
-struct Neighbour {
-    /// How often it is no longer the neighbour of what was merged.
-    lost: u64,
-    /// With what was made of it.
-    pair: Pair,
-}
-
-impl Neighbour {
-    fn gain(&mut self, count: u64, place: usize) {
-        self.pair.count += count;
-        self.pair.places.push(place as u32);
-    }
-}
-
-impl Neighbours {
-    fn at(&mut self, id: u32) -> &mut Neighbour {
-        if self.slots.len() <= id as usize {
-            self.slots.resize(id as usize + 1, 0);
-        }
-        let slot = &mut self.slots[id as usize];
-        if *slot == 0 {
-            self.found.push((id, Neighbour::default()));
-            *slot = self.found.len() as u32;
-        }
-        &mut self.found[*slot as usize - 1].1
+    /// What is learned without any tricks: all pairs are counted anew before each merge.
+    struct Plain {
+        texts: Vec<(Vec<usize>, u64)>,
+        pieces: Vec<String>,
+        merges: Vec<(usize, usize)>,
     }
 
-    /// Takes back what `id` has gained; false if that was less.
-    fn lose(&mut self, id: u32, count: u64) -> bool {
-        let pair = &mut self.at(id).pair;
-        let enough = pair.count >= count;
-        if enough {
-            pair.count -= count;
+    impl Plain {
+        fn learn(chunks: &Chunks, alphabet: &Alphabet, max_chars: usize) -> Vec<(String, String)> {
+            let characters: Vec<char> = alphabet.iter().collect();
+            let id = |c| characters.iter().position(|&other| other == c).expect("a character of the text");
+            let texts = chunks.iter().map(|(chunk, count)| (chunk.chars().map(id).collect(), *count));
+            let pieces = characters.iter().map(char::to_string).collect();
+            let mut plain = Self { texts: texts.collect(), pieces, merges: Vec::new() };
+            while let Some(pair) = plain.most_frequent(max_chars) {
+                plain.merges.push(pair);
+                plain.merge(pair);
+                // What an encoder would go on to merge.
+                while let Some(&known) = plain.merges.iter().find(|&&known| plain.stands(known)) {
+                    plain.merge(known);
+                }
+            }
+            let piece = |id: usize| plain.pieces[id].clone();
+            plain.merges.iter().map(|&(left, right)| (piece(left), piece(right))).collect()
         }
-        enough
-    }
 
-    /// Takes all of them, in the order in which they were found.
-    fn drain(&mut self) -> impl Iterator<Item = (u32, Neighbour)> {
-        self.found.iter().for_each(|&(id, _)| self.slots[id as usize] = 0);
-        self.found.drain(..)
-    }
-}
-
-/// Pairs that are seen at least `min_count` times, with their places. A rarer one can never be merged.
-fn count_pairs(text: &[u32], ids: usize, min_count: u64) -> FxHashMap<Key, Pair> {
-    // Frequent ids come first, so neighbours go to different parts.
-    let parts = (0..COUNT_PARTS).into_par_iter();
-    let counted: Vec<Vec<(Key, Pair)>> = parts.map(|part| count_part(text, ids, min_count, part)).collect();
-    let mut pairs = FxHashMap::default();
-    pairs.reserve(counted.iter().map(Vec::len).sum());
-    pairs.extend(counted.into_iter().flatten());
-    pairs
-}
-
-/// The pairs whose left ids belong to a part.
-fn count_part(text: &[u32], ids: usize, min_count: u64, part: u32) -> Vec<(Key, Pair)> {
-    let mut by_left: Vec<Vec<(u32, u64, u32)>> = vec![Vec::new(); ids.div_ceil(COUNT_PARTS as usize)];
-    for_each_pair(text, |left, right, count, place| {
-        if left % COUNT_PARTS == part {
-            by_left[(left / COUNT_PARTS) as usize].push((right, count, place as u32));
+        fn pairs(&self) -> impl Iterator<Item = ((usize, usize), u64)> {
+            self.texts.iter().flat_map(|(ids, count)| ids.windows(2).map(|pair| ((pair[0], pair[1]), *count)))
         }
-    });
-    let mut pairs = Vec::new();
-    let mut rights = Neighbours::default();
-    for (left, seen) in (part..).step_by(COUNT_PARTS as usize).zip(by_left) {
-        seen.into_iter().for_each(|(right, count, place)| rights.at(right).gain(count, place as usize));
-        for (right, Neighbour { mut pair, .. }) in rights.drain() {
-            if pair.count >= min_count {
-                pair.places.shrink_to_fit();
-                pairs.push((key(left, right), pair));
+
+        fn stands(&self, wanted: (usize, usize)) -> bool {
+            self.pairs().any(|(pair, _)| pair == wanted)
+        }
+
+        fn most_frequent(&self, max_chars: usize) -> Option<(usize, usize)> {
+            let length = |id: usize| self.pieces[id].chars().count();
+            let mut counts: BTreeMap<(usize, usize), u64> = BTreeMap::new();
+            for (pair, count) in self.pairs().filter(|((a, b), _)| length(*a) + length(*b) <= max_chars) {
+                *counts.entry(pair).or_insert(0) += count;
+            }
+            counts.into_iter().max_by_key(|&(pair, count)| (count, Reverse(pair))).map(|(pair, _)| pair)
+        }
+
+        fn merge(&mut self, (left, right): (usize, usize)) {
+            let piece = format!("{}{}", self.pieces[left], self.pieces[right]);
+            let known = self.pieces.iter().position(|other| *other == piece);
+            let new = known.unwrap_or_else(|| {
+                self.pieces.push(piece);
+                self.pieces.len() - 1
+            });
+            for (ids, _) in &mut self.texts {
+                let mut at = 0;
+                while at + 1 < ids.len() {
+                    if (ids[at], ids[at + 1]) == (left, right) {
+                        ids.splice(at..at + 2, [new]);
+                    }
+                    at += 1;
+                }
             }
         }
     }
-    pairs
-}
 
-fn for_each_pair(text: &[u32], mut found: impl FnMut(u32, u32, u64, usize)) {
-    let mut start = 0;
-    for chunk in text.split_inclusive(|&id| id >= END) {
-        if let [ids @ .., end] = chunk {
-            let count = u64::from(end & !END);
-            ids.windows(2).zip(start..).for_each(|(pair, place)| found(pair[0], pair[1], count, place));
+    proptest! {
+        #[test]
+        fn the_merges_are_those_of_the_plain_way(
+            words in prop::collection::btree_map("[abc]{1,9}", 1u64..6, 1..12),
+            max_chars in 2usize..9,
+        ) {
+            let chunks: Chunks = words.into_iter().map(|(word, count)| (word.into(), count)).collect();
+            let options = TokenizerOptions { min_count: 1, max_chars, ..TokenizerOptions::default() };
+            let alphabet = Alphabet::new(&chunks, options.coverage, options.slots());
+            let job = Job::new(Some(2)).expect("threads");
+            let expected = Plain::learn(&chunks, &alphabet, max_chars);
+            let learned = learn(chunks, &alphabet, &options, &job).expect("learns");
+            let found = learned.merges.into_iter().map(|(left, right)| (left.into(), right.into()));
+            prop_assert_eq!(found.collect::<Vec<(String, String)>>(), expected);
         }
-        start += chunk.len();
     }
-}
-
-fn key(left: u32, right: u32) -> Key {
-    u64::from(left) << 32 | u64::from(right)
-}
-
-fn parts(key: Key) -> (u32, u32) {
-    ((key >> 32) as u32, key as u32)
 }

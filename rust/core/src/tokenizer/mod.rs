@@ -20,6 +20,7 @@ mod chunks; // texts, words -> chunks with counts
 mod encode; // text -> ids
 mod merges; // words -> merges that reach each
 mod options;
+mod pairs; // ids -> neighbours, how often and where
 mod pieces; // text -> runs that no token crosses
 mod special; // names and ids that are fixed
 mod unigram; // chunks -> pieces with probabilities
