@@ -142,7 +142,8 @@ impl Trainer {
         while let Some((_, (key, places))) = earlier.pop_first() {
             for (key, pair) in self.merge_places(key, places) {
                 if let Some(rank) = self.ranks.get(&key) {
-                    earlier.insert(Some(*rank), (key, pair.places));
+                    let (_, places) = earlier.entry(Some(*rank)).or_insert((key, Places::new()));
+                    places.extend(pair.places);
                 } else if pair.count >= min_count {
                     let known = self.pairs.entry(key).or_default();
                     known.count += pair.count;
