@@ -1,22 +1,22 @@
 //! How often each word stands in some texts: counted by place where the dictionary knows the word.
 
+use compact_str::ToCompactString;
+
 use super::segment::{Sink, Words};
 use super::tally::{Counts, LOCAL_STRINGS, Tally};
-
-/// Characters of the basic plane are counted in an array.
-const PLANE: usize = 1 << 16;
+use crate::char_map::CharMap;
 
 /// The counts of one worker.
 pub struct Counter<'t> {
     known: Vec<u64>,
-    characters: Vec<u64>,
+    characters: CharMap<u64>,
     others: Counts,
     total: &'t Tally,
 }
 
 impl<'t> Counter<'t> {
     pub fn new(places: usize, total: &'t Tally) -> Self {
-        Self { known: vec![0; places], characters: vec![0; PLANE], others: Counts::default(), total }
+        Self { known: vec![0; places], characters: CharMap::new(), others: Counts::default(), total }
     }
 
     /// Keeps what a worker holds between two texts small.
@@ -30,14 +30,10 @@ impl<'t> Counter<'t> {
     pub fn flush(&mut self, words: &Words) {
         let known = words.iter().map(|(word, place)| (word, self.known[place as usize]));
         let known = known.filter(|&(_, count)| count > 0).map(|(word, count)| (word.into(), count));
-        let characters = (0u32..).zip(&self.characters).filter(|&(_, &count)| count > 0);
-        let characters = characters.filter_map(|(c, &count)| {
-            let mut buffer = [0; 4];
-            char::from_u32(c).map(|c| ((*c.encode_utf8(&mut buffer)).into(), count))
-        });
+        let characters = std::mem::replace(&mut self.characters, CharMap::new());
+        let characters = characters.iter().map(|(c, count)| (c.to_compact_string(), count));
         self.total.add(known.chain(characters).chain(self.others.drain()));
         self.known.fill(0);
-        self.characters.fill(0);
     }
 }
 
@@ -50,10 +46,8 @@ impl<'a> Sink<'a> for Counter<'_> {
     #[inline]
     fn other(&mut self, word: &'a str) {
         let mut chars = word.chars();
-        if let (Some(c), None) = (chars.next(), chars.next())
-            && let Some(count) = self.characters.get_mut(c as usize)
-        {
-            *count += 1;
+        if let (Some(c), None) = (chars.next(), chars.next()) {
+            *self.characters.get_mut(c) += 1;
         } else if let Some(count) = self.others.get_mut(word) {
             *count += 1;
         } else {
