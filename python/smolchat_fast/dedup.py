@@ -1,10 +1,11 @@
 """Drop rows whose text is the same or nearly the same as that of an earlier row.
 
 Two rows are duplicates if the Jaccard similarity of their sets of character n-grams is at least
-`threshold`. A row is removed if it is a duplicate of an earlier row that is kept, and the first such
-row is named. Banded MinHash (Broder 1997, https://doi.org/10.1109/SEQUEN.1997.666900) proposes pairs,
-and each is compared on the n-grams themselves: no row is removed by chance, and at least 998 of 1000
-pairs at the threshold itself are found, more above it.
+`threshold`. A row is removed if it is a duplicate of an earlier row that is kept. The first such row
+is named, or the first with the very same text if there is one. Banded MinHash (Broder 1997,
+https://doi.org/10.1109/SEQUEN.1997.666900) proposes pairs, and each is compared on the n-grams
+themselves: no row is removed by chance, and at least 998 of 1000 pairs at the threshold itself are
+found, more above it.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@
 //!
 //! Two rows are duplicates when the Jaccard similarity of their sets of character n-grams is at least
 //! `threshold`. A row is removed when it is a duplicate of an earlier row that is kept; the first such
-//! row is named. Banded MinHash (Broder 1997) proposes pairs and each pair is then compared on the
-//! n-grams themselves, so precision is 1 and only recall is statistical: at least 0.998 of the pairs
-//! at the threshold itself, more above. Rows with the same text take a shorter way.
+//! row is named, or the first with the very same text if there is one. Banded MinHash (Broder 1997)
+//! proposes pairs and each pair is then compared on the n-grams themselves, so precision is 1 and only
+//! recall is statistical: at least 0.998 of the pairs at the threshold itself, more above. Rows with the
+//! same text take a shorter way.
 //!
 //! Rows are decided in order, or longest first ([`Keep`]), and "earlier" is meant in that order.
 //!
@@ -51,6 +52,8 @@ pub use signature::{Signatures, signatures};
 pub use texts::{TableTexts, Texts, compared_columns};
 pub use verify::Verifier;
 
+use self::options::Plan;
+use self::signature::sign;
 use crate::error::Result;
 use crate::job::Job;
 
@@ -78,9 +81,19 @@ pub fn find_duplicates_against(
     options: &DedupOptions,
     job: &Job,
 ) -> Result<Groups> {
+    find(texts, against, options, options.plan()?, job)
+}
+
+fn find(
+    texts: &impl Texts,
+    against: &impl Texts,
+    options: &DedupOptions,
+    plan: Plan,
+    job: &Job,
+) -> Result<Groups> {
     let all = texts::Chain(against, texts);
     job.phase("signatures", all.rows() as u64);
-    let signatures = signatures(&all, options, job)?;
+    let signatures = sign(&all, options, plan, job)?;
     job.phase("candidates", 0);
     let candidates = candidates(&signatures, against.rows(), job)?;
     drop(signatures);

@@ -39,7 +39,11 @@ pub struct Signatures {
 /// # Errors
 /// [`Error::Option`] if an option is out of range, [`Error::Cancelled`] if the job was asked to stop.
 pub fn signatures(texts: &impl Texts, options: &DedupOptions, job: &Job) -> Result<Signatures> {
-    let plan = options.plan()?;
+    sign(texts, options, options.plan()?, job)
+}
+
+/// The same with bands that are given.
+pub(super) fn sign(texts: &impl Texts, options: &DedupOptions, plan: Plan, job: &Job) -> Result<Signatures> {
     let rows = texts.rows();
     let mut found = Signatures { plan, fingerprints: vec![0; rows], keys: vec![0; rows * plan.bands] };
     let fingerprints = found.fingerprints.par_chunks_mut(CHUNK_ROWS);
