@@ -335,6 +335,10 @@ class OllamaRequest(_Body):
         for name in extra.keys() & UNSUPPORTED.keys():
             if extra[name] is not None and extra[name] not in UNSUPPORTED[name]:
                 raise unsupported(name)
+        for at, message in enumerate(self.messages):
+            # Where Ollama has them, unlike OpenAI's parts of a content.
+            if (message.model_extra or {}).get("images"):
+                raise unsupported(f"messages[{at}].images")
         options = self.options or OllamaOptions()
         limit = options.num_predict
         return ChatRequest(
