@@ -42,8 +42,6 @@ TASKS = {
     "TAGS_GENERATION_PROMPT_TEMPLATE": '{"tags": ["问候"]}',
     "FOLLOW_UP_GENERATION_PROMPT_TEMPLATE": '{"follow_ups": ["还好吗"]}',
 }
-# As docs/serving.md tells to start it.
-AS_DOCUMENTED = {"DEFAULT_MODEL_METADATA": '{"capabilities": {"builtin_tools": false, "vision": false}}'}
 
 
 @contextmanager
@@ -68,7 +66,6 @@ def open_webui(address: str, folder: Path) -> Iterator[httpx.Client]:
         "HF_HUB_OFFLINE": "1",
         "RAG_EMBEDDING_ENGINE": "openai",
         **TASKS,
-        **AS_DOCUMENTED,
     }
     log = folder / "log"
     with (
