@@ -238,8 +238,6 @@ def deduplicate_files(
         | {
             "against": [path.name for path in against],
             "index": index.name if index else None,
-            "removed": bool(removed),
-            "grown": bool(grown),
         },
         also=also,
         overwrite=overwrite,
