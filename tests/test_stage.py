@@ -76,6 +76,29 @@ def test_a_manifest_with_hashes_of_another_kind_counts_as_other_inputs(tmp_path:
         run_stage("double", out, double(source, Options()), inputs=[source])
 
 
+@pytest.mark.parametrize("names", ["ba", "aab", "a"])
+def test_inputs_in_another_order_or_number_are_other_inputs(tmp_path: Path, names: str) -> None:
+    files = {name: tmp_path / name for name in "ab"}
+    for name, path in files.items():
+        path.write_text(name)
+
+    def join(names: str) -> bool:
+        inputs = [files[name] for name in names]
+
+        def work(partial: list[Path]) -> dict[str, int]:
+            partial[0].write_text("".join(path.read_text() for path in inputs))
+            return {}
+
+        return run_stage("join", tmp_path / "out", work, inputs=inputs).skipped
+
+    assert not join("ab")
+    assert join("ab")
+    with pytest.raises(
+        StageError, match=r"inputs \(b\)" if names == "a" else r"inputs \(their number or order\)"
+    ):
+        join(names)
+
+
 def test_overwrite_keeps_what_was_made_the_same_way(tmp_path: Path, source: Path) -> None:
     out = tmp_path / "out.txt"
     for skipped in (False, True):

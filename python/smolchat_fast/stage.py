@@ -205,11 +205,12 @@ def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
         if before.get(key) != after.get(key):
             changes.append(f"{key} ({before.get(key)} -> {after.get(key)})")
     # Earlier manifests hold other hashes, under another name: their inputs count as changed.
-    was = {i.get("hash", ""): i["name"] for i in made.get("inputs", [])}
-    now = {i["hash"]: i["name"] for i in wanted["inputs"]}
-    changed = sorted({now[h] for h in now.keys() - was.keys()} | {was[h] for h in was.keys() - now.keys()})
-    if changed:
-        changes.append(f"inputs ({', '.join(changed)})")
+    was = [(i.get("hash", ""), i["name"]) for i in made.get("inputs", [])]
+    now = [(i["hash"], i["name"]) for i in wanted["inputs"]]
+    if [h for h, _ in was] != [h for h, _ in now]:
+        changed = dict(was).keys() ^ dict(now).keys()
+        names = sorted({name for h, name in (*was, *now) if h in changed})
+        changes.append(f"inputs ({', '.join(names) or 'their number or order'})")
     return changes
 
 
