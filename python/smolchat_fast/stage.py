@@ -156,9 +156,14 @@ def file_hash(path: Path) -> str:
     if not path.is_dir():
         return _core.file_hash(path)
     digest = hashlib.sha256()
-    for child in sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NOT_OUTPUT):
+    for child in output_files(path):
         digest.update(f"{child.relative_to(path).as_posix()}\0{file_hash(child)}\0".encode())
     return digest.hexdigest()
+
+
+def output_files(folder: Path) -> list[Path]:
+    """The files that were made, without those that say how, at any depth."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in NOT_OUTPUT)
 
 
 def _fingerprint(name: str, inputs: Sequence[Path], options: Any) -> dict[str, Any]:
