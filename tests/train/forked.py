@@ -1,7 +1,7 @@
 """Trainings in processes of their own, forked from one that has imported torch already.
 
 `forked.py kill ROWS TOKENIZER FOLDER TIMES` makes FOLDER/whole undisturbed and FOLDER/killed under fire.
-`forked.py ranks ROWS TOKENIZER FOLDER` makes FOLDER/whole in one process and FOLDER/parts in one, two, one.
+`forked.py ranks ROWS TOKENIZER FOLDER` makes FOLDER/whole in one process and FOLDER/parts in two, one, two.
 `forked.py shards ROWS TOKENIZER FOLDER OPTIMIZER` makes FOLDER/parts by turns in one process, in two with a whole
 model each, and in two that part it (FSDP2).
 """
@@ -87,7 +87,7 @@ def kill(rows: Path, tokenizer: Path, folder: Path, times: int) -> None:
 
 def ranks(rows: Path, tokenizer: Path, folder: Path) -> None:
     assert ended_well(fork(lambda: train(rows, tokenizer, folder / "whole", SHARED)))
-    for world, last in ((1, 5), (2, 11), (1, 18)):
+    for world, last in ((2, 5), (1, 11), (2, 18)):
         together(world, rows, tokenizer, folder / "parts", last)
 
 

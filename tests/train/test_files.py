@@ -189,7 +189,7 @@ def test_a_run_that_is_killed_twenty_times_ends_in_the_same_weights(rows, tokeni
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(rows, tokenizer, tmp_path):
-    """One process, then two, then one: the same examples at each step, the same loss but for rounding."""
+    """Two processes, then one, then two: the same examples at each step, the same loss but for rounding."""
     forked("ranks", rows, tokenizer, tmp_path)
     assert_same_curves(tmp_path / "whole", tmp_path / "parts")
 

@@ -33,7 +33,7 @@ from smolchat_fast.train.options import WATCHED_ONLY, TrainOptions
 from smolchat_fast.train.ranks import lead_or_follow, on_cpu
 from smolchat_fast.train.sharded import check_sharding, whole_model
 from smolchat_fast.train.state import seed_everything
-from smolchat_fast.train.trackers import start_trackers, trackers_for
+from smolchat_fast.train.trackers import end_trackers, start_trackers, trackers_for
 from smolchat_fast.train.validation import Answers, Valid
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Plan:
         try:
             ended = run.train()
         finally:
-            accelerator.end_training()
+            end_trackers(accelerator)
         if not ended:
             raise _stopped(run, partial, out)
         whole = whole_model(model)
