@@ -10,6 +10,7 @@ import pytest
 from smolchat_fast import _core
 from smolchat_fast.clean import CleanOptions
 from smolchat_fast.dedup import DedupOptions
+from smolchat_fast.passages import PassageOptions
 from smolchat_fast.sources import SourceOptions
 from smolchat_fast.split import SplitOptions
 from smolchat_fast.stats import StatsOptions
@@ -21,6 +22,7 @@ CORE_OPTIONS = [
     CleanOptions,
     DedupOptions,
     EncodeOptions,
+    PassageOptions,
     SourceOptions,
     SplitOptions,
     StatsOptions,

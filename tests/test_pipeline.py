@@ -166,15 +166,24 @@ def test_a_check_that_no_run_can_answer_is_refused_before_it_begins(
     assert not out.exists()
 
 
-@pytest.mark.parametrize("name", ["pretrain", "sft", "preference"])
-def test_plain_text_is_refused_at_once_for_every_set(
+@pytest.mark.parametrize("name", ["sft", "preference"])
+def test_plain_text_is_refused_at_once_where_answers_are_needed(
     name: str, out: Path, data: DataOptions, tmp_path: Path
 ) -> None:
     text = tmp_path / "articles.txt"
     text.write_text("长沙是湖南省的省会。\n武汉是湖北省的省会。\n", "utf-8")
     told: list[str] = []
     with pytest.raises(
-        DataError, match=rf"data\.{name}: its rows have the columns text.*make such pairs first"
+        DataError, match=rf"data\.{name}: its rows have the columns text.*plain text is for pre-training"
     ):
         run(out, replace(data, **{name: (str(text),)}), tell=told.append)
     assert all(line.startswith("sources") for line in told), "before anything is worked on"
+
+
+def test_a_model_is_pretrained_on_plain_text(out: Path, tmp_path: Path) -> None:
+    text = tmp_path / "articles.txt"
+    text.write_text("".join(f"第{n}天，天气很好。我们走了{n}里路。\n" for n in range(200)), "utf-8")
+    report = run(out, DataOptions(pretrain=(str(text),)))
+    assert made(report)[:5] == [f"{stage} pretrain" for stage in ("sources", "clean", "dedup", "passages", "split")]
+    assert report.report("passages pretrain").rows_out == 200
+    assert (report.model / "model.safetensors").exists()

@@ -23,6 +23,8 @@ __all__ = [
     "compared_columns",
     "count_words",
     "count_words_files",
+    "cut_passages",
+    "cut_passages_files",
     "deduplicate_files",
     "default_options",
     "describe_files",
@@ -106,6 +108,17 @@ def describe_files(
     progress: _Progress = None,
 ) -> str: ...
 def read_files(
+    inputs: Sequence[_Path],
+    out: _Path,
+    options: str,
+    *,
+    threads: int | None = None,
+    progress: _Progress = None,
+) -> str: ...
+def cut_passages(
+    data: Any, options: str, *, threads: int | None = None, progress: _Progress = None
+) -> tuple[Any, str]: ...
+def cut_passages_files(
     inputs: Sequence[_Path],
     out: _Path,
     options: str,

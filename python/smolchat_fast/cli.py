@@ -51,6 +51,7 @@ COMMANDS: dict[str, Command] = {
     "dedup": Command(
         "dedup", "deduplicate_files", "drop exact and near duplicates, name the kept row", "data"
     ),
+    "passages": Command("passages", "cut_passages_files", "plain text to prompts and how they go on", "data"),
     "count": Command("words", "count_words_files", "count words as jieba does", "data"),
     "count merge": Command("words", "merge_files", "add up the counts of several parts of a corpus", "data"),
     "tokenizer": Command("tokenizer", "build_tokenizer_files", "build a lossless tokenizer", "data"),

@@ -4,7 +4,7 @@ Which stages there are follows from the sets of the recipe (`DataOptions.sets`),
 
 ```
 OUT/corpus/          the built-in corpus, if the recipe asks for it
-OUT/data/SET/        rows, clean, unique, train, valid (SET: pretrain, sft, preference)
+OUT/data/SET/        rows, clean, unique, of text passages, train, valid (SET: pretrain, sft, preference)
 OUT/words.parquet    OUT/tokenizer/
 OUT/pretrain/  OUT/sft/  OUT/rejected.parquet  OUT/dpo/  OUT/model/
 OUT/cards/           one card before and one after DPO
@@ -23,7 +23,18 @@ from typing import Any, Literal
 
 import pyarrow.parquet as pq
 
-from smolchat_fast import clean, dedup, evaluate, preference, sources, split, tokenizer, train, words
+from smolchat_fast import (
+    clean,
+    dedup,
+    evaluate,
+    passages,
+    preference,
+    sources,
+    split,
+    tokenizer,
+    train,
+    words,
+)
 from smolchat_fast.checks import missed_checks
 from smolchat_fast.errors import DataError, StageError, StoppedError
 from smolchat_fast.evaluate import Card
@@ -39,6 +50,8 @@ Tell = Callable[[str], object]
 
 ANSWERS = {"pretrain": ("response",), "sft": ("response",), "preference": ("chosen", "response")}
 """The column of the answers in the rows of each set, or the two that it may be."""
+TEXT = "text"
+"""The column of rows that are plain text; for pre-training they are cut into pairs."""
 
 
 @dataclass(frozen=True)
@@ -203,11 +216,11 @@ class _Run:
         rows = self._rows(name, "rows")
         self._do(f"sources {name}", sources.read_files, files, rows, self.recipe.sources)
         columns = pq.read_schema(rows).names
-        if not set(ANSWERS[name]) & set(columns):
+        if not set(ANSWERS[name]) & set(columns) and not (name == "pretrain" and TEXT in columns):
             raise DataError(
                 f"option data.{name}: its rows have the columns {', '.join(columns)}; training takes prompt and "
                 f"{' or '.join(ANSWERS[name])}. Name the fields with sources.prompt_columns and "
-                "sources.response_column; of plain text make such pairs first, as a title and its article."
+                "sources.response_column; plain text is for pre-training."
             )
 
     def _make_set(self, name: str) -> None:
@@ -216,6 +229,9 @@ class _Run:
         dirty, twins = folder / "dirty.parquet", folder / "duplicates.parquet"
         self._do(f"clean {name}", clean.clean_files, [rows], cleaned, recipe.clean, removed=dirty)
         self._do(f"dedup {name}", dedup.deduplicate_files, [cleaned], unique, recipe.dedup, removed=twins)
+        if TEXT in pq.read_schema(unique).names:
+            text, unique = unique, self._rows(name, "passages")
+            self._do(f"passages {name}", passages.cut_passages_files, [text], unique, recipe.passages)
         if name != "preference":
             self._do(f"split {name}", split.split_files, [unique], self._rows(name), recipe.split)
 

@@ -19,6 +19,7 @@ from smolchat_fast.dedup import DedupOptions
 from smolchat_fast.errors import MissingExtraError
 from smolchat_fast.evaluate.options import EvaluateOptions
 from smolchat_fast.model_options import ModelOptions
+from smolchat_fast.passages import PassageOptions
 from smolchat_fast.preference.options import DpoOptions, MergeOptions, RejectOptions
 from smolchat_fast.sources import SourceOptions
 from smolchat_fast.sources.demo.options import DemoCorpusOptions
@@ -44,7 +45,7 @@ class DataOptions:
     builtin: bool = False
     """Use the built-in demo corpus (section `corpus`) instead of files of your own."""
     pretrain: tuple[str, ...] = ()
-    """Files for pre-training: prompts with responses."""
+    """Files for pre-training: prompts with responses, or plain text, which is cut into such."""
     sft: tuple[str, ...] = ()
     """Files for fine-tuning: instructions with answers. None: the pre-trained model is the result."""
     preference: tuple[str, ...] = ()
@@ -88,6 +89,7 @@ class Recipe:
     sources: SourceOptions = SourceOptions()
     clean: CleanOptions = CleanOptions()
     dedup: DedupOptions = DedupOptions()
+    passages: PassageOptions = PassageOptions()
     words: WordOptions = WordOptions()
     tokenizer: TokenizerOptions = TokenizerOptions()
     split: SplitOptions = SplitOptions()

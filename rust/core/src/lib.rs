@@ -19,6 +19,7 @@ mod error;
 pub mod infer;
 pub mod io;
 pub mod job;
+pub mod passages;
 pub mod sources;
 pub mod split;
 pub mod stats;

@@ -11,6 +11,7 @@ mod error;
 mod infer;
 mod job;
 mod options;
+mod passages;
 mod rows;
 mod sources;
 mod split;
@@ -36,6 +37,8 @@ mod _core {
     use super::encode::{encode_columns, encode_files};
     #[pymodule_export]
     use super::infer::{Int8Encoding, Int8Matrix, Int8Model, infer_kernels};
+    #[pymodule_export]
+    use super::passages::{cut_passages, cut_passages_files};
     #[pymodule_export]
     use super::rows::{RowBatches, file_hash};
     #[pymodule_export]
@@ -71,6 +74,7 @@ fn default_options(name: &str) -> PyResult<String> {
         "CleanOptions" => options::to_json(&core::clean::CleanOptions::default()),
         "DedupOptions" => options::to_json(&core::dedup::DedupOptions::default()),
         "EncodeOptions" => options::to_json(&core::encode::EncodeOptions::default()),
+        "PassageOptions" => options::to_json(&core::passages::PassageOptions::default()),
         "SourceOptions" => options::to_json(&core::sources::SourceOptions::default()),
         "SplitOptions" => options::to_json(&core::split::SplitOptions::default()),
         "StatsOptions" => options::to_json(&core::stats::StatsOptions::default()),
