@@ -64,6 +64,22 @@ def test_epochs_take_every_row_once(rows, tokenizer, tmp_path):
     assert report.rows == 2 * len(pairs())
 
 
+@pytest.mark.parametrize("weights", [(3.0,), (2.0, 1.0)])
+def test_weights_mix_what_is_trained_on_but_validation_takes_each_row_once(
+    weights, rows, tokenizer, tmp_path
+):
+    options = replace(OPTIONS, steps=1, eval_batches=4, stream=replace(STREAM, weights=weights))
+    assert options.eval_batches * STREAM.batch_rows >= len(pairs())
+    report = pretrain_files(
+        [rows] * len(weights), tmp_path / "model", options,
+        valid=rows, tokenizer=tokenizer, model=TINY, threads=1,
+    )  # fmt: skip
+    card = evaluate_files(
+        [rows], tmp_path / "card", EvaluateOptions(bleu_rows=0), model=tmp_path / "model", threads=1
+    )
+    assert report.valid_loss == pytest.approx(card.loss.loss, rel=1e-4)
+
+
 def test_fine_tuning_leaves_frozen_parts_alone(rows, tokenizer, tmp_path):
     pretrain(rows, tokenizer, tmp_path / "base")
     options = SftOptions(steps=3, lr=0.01, stream=STREAM)

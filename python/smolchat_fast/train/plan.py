@@ -158,7 +158,7 @@ class Plan:
         if self.valid is None:
             return None
         path, options = self.valid, self.options
-        stream = replace(options.stream, seed=0)
+        stream = replace(options.stream, seed=0, weights=())  # they mix files, and this is one
         columns = (stream.source_column, stream.target_column)
 
         def batches() -> Stream:
