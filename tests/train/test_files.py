@@ -253,6 +253,13 @@ def test_a_run_goes_on_with_another_number_of_processes(rows, tokenizer, tmp_pat
     assert_same_curves(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.slow
+def test_two_processes_of_the_other_trainer_draw_the_curve_of_one_of_ours(rows, tokenizer, tmp_path):
+    """Stopped on the way by a signal that only one of them hears."""
+    forked("twins", rows, tokenizer, tmp_path)
+    assert_same_curves(tmp_path / "own", tmp_path / "hf")
+
+
 ZERO = [
     pytest.param(
         f"zero{stage}",
