@@ -26,7 +26,8 @@ from transformers import (
     TrainerState,
 )
 
-from smolchat_fast.encode import IGNORED
+from smolchat_fast.encode import IGNORED, shifted_right
+from smolchat_fast.model import PAD
 from smolchat_fast.train.checkpoint import Checkpoints, read_state
 from smolchat_fast.train.loop import BatchSource, Parts
 from smolchat_fast.train.metrics import Metrics
@@ -35,7 +36,7 @@ from smolchat_fast.train.ranks import on_cpu, on_one_device
 from smolchat_fast.train.schedule import Schedule
 from smolchat_fast.train.state import TrainState
 from smolchat_fast.train.stop import stop_on_signal
-from smolchat_fast.train.validation import shift_right, validate
+from smolchat_fast.train.validation import validate
 
 FOLDER = "hf"
 ENDLESS = 10**9
@@ -171,7 +172,7 @@ class _Trainer(Seq2SeqTrainer):
         outputs = model(
             input_ids=inputs["input_ids"],
             attention_mask=None if bool(mask.all()) else mask,
-            decoder_input_ids=shift_right(labels),
+            decoder_input_ids=shifted_right(labels, PAD, PAD),
             use_cache=False,
         )
         loss = nn.functional.cross_entropy(
