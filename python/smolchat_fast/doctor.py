@@ -286,8 +286,7 @@ def _time_layers(model: ModelOptions, vocabulary: int, options: TrainOptions) ->
     rows = max(1, min(batch.rows, TIMED_TOKENS // (batch.source_tokens + batch.target_tokens)))
     net = T5ForConditionalGeneration(t5_config(model, vocabulary)).to(device)  # type: ignore[arg-type]
     net.train()
-    names = [name for name, _ in net.named_parameters()]
-    freeze(net, [p for p in options.freeze if any(name.startswith(p) for name in names)])
+    freeze(net, options.freeze, stand_in=True)
     optimizer = build_optimizer(net, options)
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(options.precision)
     source = torch.ones(rows, batch.source_tokens, dtype=torch.long, device=device)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
@@ -77,6 +81,37 @@ def label_nats(logits: Tensor, labels: Tensor) -> Tensor:
         logits.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
     )
     return nats.view_as(labels)
+
+
+@dataclass
+class LossSums:
+    """What the loss by target token and bits per byte are made of, summed over rows."""
+
+    nats: float = 0.0
+    tokens: int = 0
+    whole_nats: float = 0.0
+    """Of the rows whose target was not cut."""
+    whole_bytes: int = 0
+
+    def add(self, nats: NDArray[np.float64], tokens: NDArray[np.int64]) -> None:
+        """Take in rows: the cross-entropy of each, summed over its target tokens, and their number; both [B]."""
+        self.nats += float(nats.sum())
+        self.tokens += int(tokens.sum())
+
+    def add_whole(self, nats: NDArray[np.float64], target_bytes: NDArray[np.int64]) -> None:
+        """Take in those of them whose target was not cut, and its UTF-8 bytes; both [W]."""
+        self.whole_nats += float(nats.sum())
+        self.whole_bytes += int(target_bytes.sum())
+
+    @property
+    def loss(self) -> float | None:
+        """Mean cross-entropy by target token in nats; None without any token."""
+        return self.nats / self.tokens if self.tokens else None
+
+    @property
+    def bits_per_byte(self) -> float | None:
+        """Over the rows whose target was not cut; compares models with different tokenizers."""
+        return self.whole_nats / math.log(2) / self.whole_bytes if self.whole_bytes else None
 
 
 def batches_by_length(lengths: Sequence[int], batch_rows: int) -> Iterator[list[int]]:

@@ -6,7 +6,6 @@ autograd keeps for the backward pass is added up. Since layers are alike, two si
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable
@@ -216,7 +215,7 @@ def _kept_bytes(config: T5Config, options: TrainOptions, batch: BatchShape) -> i
         model = T5ForConditionalGeneration(config).train()
         if options.dropout is not None:
             set_dropout(model, options.dropout)
-        freeze(model, [p for p in options.freeze if any(re.match(p, n) for n, _ in model.named_parameters())])
+        freeze(model, options.freeze, stand_in=True)
         weights = {p.untyped_storage()._cdata for p in model.parameters()}
         source = torch.ones(batch.rows, batch.source_tokens, dtype=torch.long)
         labels = torch.ones(batch.rows, batch.target_tokens, dtype=torch.long)

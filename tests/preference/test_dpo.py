@@ -19,7 +19,6 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from smolchat_fast.errors import DataError, StageError
 from smolchat_fast.preference import DpoOptions, dpo_files, trainer
-from smolchat_fast.preference.dpo import latest_checkpoint
 from smolchat_fast.preference.pairs import PairCollator, answer_log_probs, read_pairs
 from smolchat_fast.preference.trainer import Seq2SeqDpoTrainer, dpo_loss
 from tiny import save_tiny, some_prompts, tiny_model, tiny_tokenizer, write_rows
@@ -206,17 +205,32 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     with pytest.raises(Killed):
         dpo_files([pairs], tmp_path / "out", options, model=model)
     assert not (tmp_path / "out").exists()
-    # A checkpoint that was being written when the kill came has no state yet and does not count.
+    # A checkpoint that was being written when the kill came has no manifest yet and does not count.
     (tmp_path / "out.partial" / "checkpoints" / "checkpoint-9").mkdir()
-    assert latest_checkpoint(tmp_path / "out.partial" / "checkpoints").endswith("checkpoint-8")
 
     steps["from"] = 0
     monkeypatch.setattr(Seq2SeqDpoTrainer, "training_step", training_step)
-    dpo_files([pairs], tmp_path / "out", options, model=model)
+    with pytest.warns(RuntimeWarning, match=r"checkpoint-9: passed over, manifest\.json is missing"):
+        dpo_files([pairs], tmp_path / "out", options, model=model)
     assert metrics(tmp_path / "out") == metrics(tmp_path / "whole")
     name = "adapter_model.safetensors" if options.lora_rank else "model.safetensors"
     assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert not (tmp_path / "out" / "checkpoints").exists()
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_one_of_several_gpus_is_used(tmp_path: Path, model: Path, pairs: Path) -> None:
+    """trl refuses to train where two are in sight of one process."""
+    assert dpo_files([pairs], tmp_path / "out", replace(LORA, steps=2), model=model).steps == 2
+
+
+def test_one_of_several_processes_is_refused_before_anything_is_done(
+    tmp_path: Path, model: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(StageError, match="one process, on one device; this is one of 2: leave out torchrun"):
+        dpo_files([pairs], tmp_path / "out", LORA, model=model)
+    assert not list(tmp_path.iterdir())
 
 
 def test_ctrl_c_saves_and_the_run_goes_on_from_there(tmp_path: Path, model: Path, pairs: Path) -> None:

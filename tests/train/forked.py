@@ -2,6 +2,8 @@
 
 `forked.py kill ROWS TOKENIZER FOLDER TIMES` makes FOLDER/whole undisturbed and FOLDER/killed under fire.
 `forked.py ranks ROWS TOKENIZER FOLDER` makes FOLDER/whole in one process and FOLDER/parts in two, one, two.
+`forked.py twins ROWS TOKENIZER FOLDER` makes FOLDER/own by our loop in one process, FOLDER/hf by the trainer of
+transformers in two.
 `forked.py shards ROWS TOKENIZER FOLDER KIND OPTIMIZER` makes FOLDER/whole in one process and FOLDER/parts by turns in one,
 in two that part the model, and in two with a whole one each: KIND is fsdp2, zero1, zero2 or zero3.
 `forked.py stops ROWS TOKENIZER FOLDER KIND` makes FOLDER/whole in two processes and FOLDER/stopped with a stop.
@@ -92,6 +94,13 @@ def ranks(rows: Path, tokenizer: Path, folder: Path) -> None:
     assert ended_well(fork(lambda: train(rows, tokenizer, folder / "whole", SHARED)))
     for world, last in ((2, 5), (1, 11), (2, 18)):
         together(world, rows, tokenizer, folder / "parts", last)
+
+
+def twins(rows: Path, tokenizer: Path, folder: Path) -> None:
+    options = replace(SHARED, max_norm=0.0)  # the other one tells the norm that clipping left
+    assert ended_well(fork(lambda: train(rows, tokenizer, folder / "own", options)))
+    for last in (7, 18):
+        together(2, rows, tokenizer, folder / "hf", last, replace(options, trainer="hf"))
 
 
 def shards(rows: Path, tokenizer: Path, folder: Path, kind: str, optimizer: Any) -> None:
@@ -230,5 +239,7 @@ if __name__ == "__main__":
         shards(rows, tokenizer, folder, sys.argv[5], sys.argv[6])
     elif sys.argv[1] == "stops":
         stops(rows, tokenizer, folder, sys.argv[5])
+    elif sys.argv[1] == "twins":
+        twins(rows, tokenizer, folder)
     else:
         ranks(rows, tokenizer, folder)

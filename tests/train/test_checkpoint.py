@@ -84,6 +84,66 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, damage):
     assert find_problem(save(checkpoints, 2)) is None
 
 
+@pytest.mark.parametrize("looked", [True, False])
+def test_a_damaged_checkpoint_counts_among_those_that_are_kept_neither_now_nor_later(tmp_path, looked):
+    damaged = save(Checkpoints(tmp_path, keep=1), 20)
+    (damaged / "model.safetensors").write_bytes(b"WEIGHTS")
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    if looked:
+        with pytest.warns(RuntimeWarning, match="passed over"):
+            assert checkpoints.latest() is None
+    assert save(checkpoints, 15).exists()
+    assert damaged.exists()  # somebody may want what is left of it, until the run has come as far
+    assert save(checkpoints, 25).exists()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000025"]
+
+
+def test_a_damaged_checkpoint_that_is_not_the_last_one_does_not_push_out_a_whole_one(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step in (1, 2):
+        save(checkpoints, step)
+    (tmp_path / "step-00000002/trainer/manifest.json").unlink()
+    save(checkpoints, 3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000001", "step-00000003"]
+
+
+def test_the_best_one_is_the_best_of_those_that_are_there(tmp_path):
+    checkpoints, state = Checkpoints(tmp_path, keep=1), TrainState()
+    for state.step, loss, room in ((1, 3.0, True), (2, 2.0, True), (3, 1.0, False), (4, 2.5, True)):
+        state.note_validation(loss)
+        if room:
+            checkpoints.save(state, write_weights, {})
+    assert checkpoints.best(state) == (2.0, tmp_path / "step-00000002")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-00000002", "step-00000004"]
+    (tmp_path / "step-00000002/model.safetensors").write_bytes(b"WEIGHTS")
+    assert checkpoints.best(state) == (2.5, tmp_path / "step-00000004")
+
+
+def test_a_checkpoint_that_was_saved_before_its_validation_can_be_the_best_one(tmp_path):
+    checkpoints, state = Checkpoints(tmp_path, keep=1), TrainState(step=1)
+    folder = checkpoints.save(state, write_weights, {})
+    assert checkpoints.best(state) is None
+    state.note_validation(1.0)
+    state.step = 2
+    checkpoints.save(state, write_weights, {})
+    assert checkpoints.best(state) == (1.0, folder)
+
+
+def test_what_another_trainer_wrote_counts_once_it_is_sealed(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step in (90, 100, 110):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        write_weights(tmp_path / f"checkpoint-{step}")
+        checkpoints.seal(step)
+    assert checkpoints.latest() == tmp_path / "checkpoint-110"
+    assert len(list(tmp_path.iterdir())) == 2
+    write_weights(tmp_path / "checkpoint-110")
+    checkpoints.seal(110)  # again, as after a kill while the next one was written
+    (tmp_path / "checkpoint-120").mkdir()
+    with pytest.warns(RuntimeWarning, match="checkpoint-120: passed over, manifest.json is missing"):
+        assert checkpoints.latest() == tmp_path / "checkpoint-110"
+
+
 def test_a_write_that_failed_leaves_the_older_checkpoint(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=1)
     older = save(checkpoints, 1)

@@ -23,6 +23,7 @@ from smolchat_fast.model_options import ModelOptions  # noqa: E402
 from smolchat_fast.recipe import read_recipe  # noqa: E402
 from smolchat_fast.stream import StreamOptions  # noqa: E402
 from smolchat_fast.train import TrainOptions  # noqa: E402
+from smolchat_fast.train.optimizer import build_optimizer  # noqa: E402
 
 SMALL = ModelOptions(preset="demo", d_model=32, d_ff=64, num_heads=2, num_layers=3, num_decoder_layers=3)
 BATCH = BatchShape(4, 16, 16)
@@ -119,6 +120,19 @@ def test_a_recipe_is_told_with_parts_disk_and_time(tmp_path):
     told = str(diagnose(recipe, out=tmp_path))
     for word in ("parameters", "activations", "disk", f"{recipe.pretrain.steps:,} steps", "sft", "answering"):
         assert word in told
+
+
+def test_what_a_regular_expression_freezes_is_not_timed_as_trained(monkeypatch):
+    timed = []
+
+    def note(model: torch.nn.Module, options: TrainOptions) -> torch.optim.Optimizer:
+        timed.append({name.partition(".")[0] for name, p in model.named_parameters() if p.requires_grad})
+        return build_optimizer(model, options)
+
+    monkeypatch.setattr("smolchat_fast.train.optimizer.build_optimizer", note)
+    stream = StreamOptions(batch_rows=2, max_source=16, max_target=16)
+    doctor._token_seconds(SMALL, 100, TrainOptions(freeze=(".*coder.block.2", "enc|shared"), stream=stream))
+    assert timed == [{"decoder"}, {"decoder"}]
 
 
 def test_what_cannot_fit_is_refused_with_the_option_that_helps(tmp_path):

@@ -23,9 +23,17 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer  # noqa: E402
 from smolchat_fast.errors import StageError, StoppedError  # noqa: E402
 from smolchat_fast.evaluate import EvaluateOptions, evaluate_files  # noqa: E402
 from smolchat_fast.stream import StreamOptions  # noqa: E402
-from smolchat_fast.train import SftOptions, TrainOptions, TrainReport, pretrain_files, sft_files  # noqa: E402
+from smolchat_fast.train import (  # noqa: E402
+    SftOptions,
+    TrainOptions,
+    TrainReport,
+    loop,
+    pretrain_files,
+    sft_files,
+)
 from smolchat_fast.train.checkpoint import Checkpoints  # noqa: E402
 from smolchat_fast.train.lines import read_lines  # noqa: E402
+from smolchat_fast.train.state import TrainState  # noqa: E402
 
 STREAM = StreamOptions(batch_rows=16)
 OPTIONS = TrainOptions(steps=12, lr=0.02, dropout=0.1, eval_every=5, save_every=4, log_every=2, stream=STREAM)
@@ -62,6 +70,22 @@ def test_a_finished_run_is_skipped_and_other_options_are_refused(rows, tokenizer
 def test_epochs_take_every_row_once(rows, tokenizer, tmp_path):
     report = pretrain(rows, tokenizer, tmp_path / "model", TrainOptions(epochs=2, stream=STREAM))
     assert report.rows == 2 * len(pairs())
+
+
+@pytest.mark.parametrize("weights", [(3.0,), (2.0, 1.0)])
+def test_weights_mix_what_is_trained_on_but_validation_takes_each_row_once(
+    weights, rows, tokenizer, tmp_path
+):
+    options = replace(OPTIONS, steps=1, eval_batches=4, stream=replace(STREAM, weights=weights))
+    assert options.eval_batches * STREAM.batch_rows >= len(pairs())
+    report = pretrain_files(
+        [rows] * len(weights), tmp_path / "model", options,
+        valid=rows, tokenizer=tokenizer, model=TINY, threads=1,
+    )  # fmt: skip
+    card = evaluate_files(
+        [rows], tmp_path / "card", EvaluateOptions(bleu_rows=0), model=tmp_path / "model", threads=1
+    )
+    assert report.valid_loss == pytest.approx(card.loss.loss, rel=1e-4)
 
 
 def test_fine_tuning_leaves_frozen_parts_alone(rows, tokenizer, tmp_path):
@@ -124,6 +148,40 @@ def test_the_best_weights_can_be_the_result(rows, tokenizer, tmp_path):
         [wrong], tmp_path / "card", EvaluateOptions(bleu_rows=0), model=tmp_path / "best", threads=1
     )
     assert card.loss.loss == pytest.approx(lowest, rel=1e-4)
+
+
+def test_the_best_weights_are_the_best_of_those_that_were_saved(rows, tokenizer, tmp_path, monkeypatch):
+    """The lowest loss comes while the disk is full."""
+    losses, saved, real = {5: 2.0, 10: 1.0, 15: 3.0}, {}, loop.save_model
+
+    def on_a_full_disk(model, source, folder: Path) -> None:
+        step = int(folder.name.split("-")[1].split(".")[0])
+        if step == 10:
+            raise OSError(28, "No space left on device")
+        real(model, source, folder)
+        saved[step] = load_file(folder / "model.safetensors")
+
+    def at_each_step(self: TrainState, loss: float) -> None:
+        note(self, losses[self.step])
+
+    note = TrainState.note_validation
+    monkeypatch.setattr(TrainState, "note_validation", at_each_step)
+    monkeypatch.setattr(loop, "save_model", on_a_full_disk)
+    options = replace(OPTIONS, steps=15, keep=1, final_weights="best")
+    with pytest.warns(
+        RuntimeWarning, match="of step 5, since the better one of step 10 has no whole checkpoint"
+    ):
+        pretrain(rows, tokenizer, tmp_path / "best", options)
+    made = load_file(tmp_path / "best" / "model.safetensors")
+    assert all(torch.equal(made[name], saved[5][name]) for name in made)
+
+
+def test_what_chooses_the_weights_is_not_only_watched(rows, tokenizer, tmp_path):
+    options = replace(OPTIONS, steps=2, final_weights="best")
+    pretrain(rows, tokenizer, tmp_path / "best", options)
+    assert pretrain(rows, tokenizer, tmp_path / "best", replace(options, keep=1)).steps == 2
+    with pytest.raises(StageError, match=r"train.eval_every \(5 -> 4\)"):
+        pretrain(rows, tokenizer, tmp_path / "best", replace(options, eval_every=4))
 
 
 def test_validation_tells_bits_exact_match_bleu_and_answers(rows, tokenizer, tmp_path):
@@ -193,6 +251,13 @@ def test_a_run_goes_on_with_another_number_of_processes(rows, tokenizer, tmp_pat
     """Two processes, then one, then two: the same examples at each step, the same loss but for rounding."""
     forked("ranks", rows, tokenizer, tmp_path)
     assert_same_curves(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.slow
+def test_two_processes_of_the_other_trainer_draw_the_curve_of_one_of_ours(rows, tokenizer, tmp_path):
+    """Stopped on the way by a signal that only one of them hears."""
+    forked("twins", rows, tokenizer, tmp_path)
+    assert_same_curves(tmp_path / "own", tmp_path / "hf")
 
 
 ZERO = [

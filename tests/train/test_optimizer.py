@@ -107,6 +107,12 @@ def test_frozen_parameters_are_those_that_a_pattern_begins(tokenizer):
     assert {n for n, p in model.named_parameters() if not p.requires_grad} == set(frozen)
 
 
+def test_a_model_of_fewer_layers_may_lack_what_is_frozen_in_the_one_it_stands_for(tokenizer):
+    model = build_model(TINY, tokenizer)
+    frozen = freeze(model, [r"decoder\.block\.[5-9]", "enc|shared"], stand_in=True)
+    assert {name.partition(".")[0] for name in frozen} == {"encoder", "shared"}
+
+
 def test_freezing_nothing_or_everything_is_refused(tokenizer):
     with pytest.raises(ValueError, match="matches no parameter"):
         freeze(build_model(TINY, tokenizer), ["embedder"])

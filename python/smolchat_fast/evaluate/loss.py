@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from smolchat_fast.encode import (
     IGNORED,
+    LossSums,
     batches_by_length,
     encode,
     label_nats,
@@ -44,30 +46,27 @@ def score_loss(
     """
     sources = encode(tokenizer, [prompt for prompt, _ in rows], options.max_source)
     targets = encode(tokenizer, [response for _, response in rows], options.max_target + 1)
-    nats, tokens, whole_nats, whole_bytes, cut, done = 0.0, 0, 0.0, 0, 0, 0
+    sums, cut, done = LossSums(), 0, 0
     for batch in batches_by_length([len(ids) for ids in targets], options.batch_rows):
         labels = pad([targets[row][: options.max_target] for row in batch], IGNORED)
         by_row = _row_nats(model, [sources[row] for row in batch], labels)
-        nats += math.fsum(by_row)
-        tokens += int((labels != IGNORED).sum())
-        for row, row_nats in zip(batch, by_row, strict=True):
-            if len(targets[row]) > options.max_target:
-                cut += 1
-                continue
-            whole_nats += row_nats
-            whole_bytes += len(rows[row][1].encode())
+        sums.add(by_row, (labels != IGNORED).sum(1).numpy())
+        whole = np.array([len(targets[row]) <= options.max_target for row in batch])
+        target_bytes = np.array([len(rows[row][1].encode()) for row in batch])
+        sums.add_whole(by_row[whole], target_bytes[whole])
+        cut += len(batch) - int(whole.sum())
         done += len(batch)
         progress("loss", done, len(rows))
     return LossScore(
         rows=len(rows),
         cut=cut,
-        target_tokens=tokens,
-        loss=nats / tokens,
-        bits_per_byte=whole_nats / math.log(2) / whole_bytes if whole_bytes else None,
+        target_tokens=sums.tokens,
+        loss=sums.nats / sums.tokens,
+        bits_per_byte=sums.bits_per_byte,
     )
 
 
-def _row_nats(model: PreTrainedModel, sources: list[list[int]], labels: torch.Tensor) -> list[float]:
+def _row_nats(model: PreTrainedModel, sources: list[list[int]], labels: torch.Tensor) -> NDArray[np.float64]:
     config = model.config
     input_ids, attention_mask = pad_sources(sources, config.pad_token_id)
     labels = labels.to(model.device)  # [B, T]
@@ -77,4 +76,4 @@ def _row_nats(model: PreTrainedModel, sources: list[list[int]], labels: torch.Te
         decoder_input_ids=shifted_right(labels, config.decoder_start_token_id, config.pad_token_id),
         use_cache=False,
     ).logits  # [B, T, V]
-    return label_nats(logits, labels).double().sum(1).tolist()
+    return label_nats(logits, labels).double().sum(1).cpu().numpy()

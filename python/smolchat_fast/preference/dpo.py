@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import re
 import shutil
 from collections.abc import Sequence, Sized
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from smolchat_fast import device
-from smolchat_fast.errors import StoppedError
+from smolchat_fast.errors import StageError, StoppedError
 from smolchat_fast.preference.options import DpoOptions, DpoReport
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.stage import Report, file_hash, run_stage
@@ -41,7 +41,8 @@ def dpo_files(
     """Train a model to prefer the chosen answers over the rejected ones.
 
     The reference is the model as given; its log-probabilities are computed once, before training, so
-    only one model is held in memory. A run that is stopped goes on from its last checkpoint.
+    only one model is held in memory. A run that is stopped goes on from its last checkpoint. One process
+    trains, on the first GPU if there are several.
 
     Args:
         inputs: Parquet files of pairs: prompt, chosen, rejected.
@@ -57,11 +58,17 @@ def dpo_files(
     Raises:
         DataError: a file lacks a column or has a null, or no pair is there.
         ValueError: an option is out of range.
-        StageError: `out` exists and was made otherwise, or the loss is no longer a number.
+        StageError: `out` exists and was made otherwise, the loss is no longer a number, or this is one of
+            several processes.
     Source: Rafailov et al. 2023, https://arxiv.org/abs/2305.18290; LoRA: Hu et al. 2021,
         https://arxiv.org/abs/2106.09685
     """
     options.check()
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks > 1:
+        raise StageError(
+            f"dpo trains in one process, on one device; this is one of {ranks}: leave out torchrun or accelerate launch"
+        )
 
     def work(partials: list[Path]) -> Report:
         with device.session(threads) as place:
@@ -91,6 +98,7 @@ def _prepare(
     from smolchat_fast.preference.log import RunLog
     from smolchat_fast.preference.pairs import PairCollator, read_pairs, with_reference
     from smolchat_fast.preference.trainer import Seq2SeqDpoTrainer
+    from smolchat_fast.train.checkpoint import Checkpoints
 
     arguments = _arguments(options, out / CHECKPOINTS, place)
     tokenizer, model = AutoTokenizer.from_pretrained(folder), load_model(folder)
@@ -111,7 +119,7 @@ def _prepare(
         processing_class=tokenizer,
         peft_config=_lora(options, model) if options.lora_rank else None,
     )
-    log = RunLog(out / "metrics.jsonl", progress)
+    log = RunLog(out / "metrics.jsonl", progress, Checkpoints(out / CHECKPOINTS))
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(log)
     return trainer, log, cut
@@ -121,8 +129,9 @@ def _train(trainer: Seq2SeqDpoTrainer, log: RunLog, base: Path, out: Path) -> No
     """Train to the end and save, or raise `StoppedError` once a checkpoint is written."""
     from smolchat_fast.train.stop import stop_on_signal
 
+    newest = log.checkpoints.latest()
     with stop_on_signal() as log.stop:
-        trainer.train(resume_from_checkpoint=latest_checkpoint(out / CHECKPOINTS))
+        trainer.train(resume_from_checkpoint=str(newest) if newest is not None else None)
     if log.stopped:
         step = f"{trainer.state.global_step:,}"
         raise StoppedError(f"stopped after step {step}; the same command goes on from there:")
@@ -148,9 +157,11 @@ def _arguments(options: DpoOptions, checkpoints: Path, place: torch.device) -> D
     from accelerate.state import AcceleratorState
     from trl.trainer.dpo_config import DPOConfig
 
+    from smolchat_fast.train.ranks import on_one_device
+
     # An earlier stage of this process may have run in another precision, which accelerate keeps for ever.
     AcceleratorState._reset_state()
-    return DPOConfig(
+    arguments = DPOConfig(
         output_dir=str(checkpoints),
         beta=options.beta,
         loss_type=["sigmoid", "sft"],
@@ -175,7 +186,6 @@ def _arguments(options: DpoOptions, checkpoints: Path, place: torch.device) -> D
         logging_nan_inf_filter=False,
         save_strategy="steps" if options.save_every else "no",
         save_steps=options.save_every or 1,
-        save_total_limit=2,
         seed=options.seed,
         data_seed=options.seed,
         remove_unused_columns=False,
@@ -184,6 +194,7 @@ def _arguments(options: DpoOptions, checkpoints: Path, place: torch.device) -> D
         disable_tqdm=True,
         report_to="none",
     )
+    return on_one_device(arguments)
 
 
 def _lora(options: DpoOptions, model: nn.Module) -> LoraConfig:
@@ -210,17 +221,6 @@ def _lora(options: DpoOptions, model: nn.Module) -> LoraConfig:
         lora_dropout=options.lora_dropout,
         target_modules=targets,
     )
-
-
-def latest_checkpoint(folder: Path) -> str | None:
-    """The newest checkpoint that is whole; transformers writes `trainer_state.json` last."""
-    found: list[tuple[int, Path]] = []
-    for path in folder.glob("checkpoint-*"):
-        try:
-            found.append((json.loads((path / "trainer_state.json").read_text("utf-8"))["global_step"], path))
-        except (OSError, json.JSONDecodeError, KeyError):
-            continue
-    return str(max(found)[1]) if found else None
 
 
 def weights_hash(folder: Path) -> str:

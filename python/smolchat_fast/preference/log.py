@@ -1,4 +1,4 @@
-"""What a preference training tells while it runs: `metrics.jsonl`, progress, a loss that is no number."""
+"""What a preference training tells and keeps while it runs: `metrics.jsonl`, progress, checkpoints."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from smolchat_fast.errors import StageError
 from smolchat_fast.progress import Progress
+from smolchat_fast.train.checkpoint import Checkpoints
 from smolchat_fast.train.lines import read_lines
 from smolchat_fast.train.stop import Stop
 
@@ -36,8 +37,8 @@ class RunLog(TrainerCallback):
         stopped: True if the run was asked to stop, and saved a checkpoint before its last step.
     """
 
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self.path, self.progress, self.stop = path, progress, Stop()
+    def __init__(self, path: Path, progress: Progress, checkpoints: Checkpoints) -> None:
+        self.path, self.progress, self.checkpoints, self.stop = path, progress, checkpoints, Stop()
         self.last: dict[str, Any] = {}
         self.stopped = False
 
@@ -58,6 +59,12 @@ class RunLog(TrainerCallback):
             control.should_log = True
         elif self.stop.requested:
             self.stopped = control.should_save = control.should_training_stop = True
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        """Make a checkpoint of what the trainer has written."""
+        self.checkpoints.seal(state.global_step)
 
     def on_log(
         self,

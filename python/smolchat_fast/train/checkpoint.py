@@ -1,8 +1,9 @@
 """Checkpoints: folders that are whole or absent.
 
-`step-00001200/` is a plain model folder plus `trainer/`, which holds what a run needs to go on. The
-manifest names every file with its size and its hash and is written last, into a folder under another
-name, so a folder without one was never finished, and one with other bytes is not what was written.
+`step-00001200/` is a plain model folder plus `trainer/`, which holds what a run needs to go on;
+`checkpoint-1200/` is what a trainer of transformers has written, plus `trainer/`. Either way the manifest
+names every file with its size and its hash and is written last, so a folder without one was never
+finished, and one with other bytes is not what was written.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
         """Look after the checkpoints in `folder` and keep the newest `keep`, and the best one."""
         self.folder, self.keep = folder, keep
+        self._passed_over: set[Path] = set()
 
     def save(self, state: TrainState, save_model: Callable[[Path], None], tensors: dict[str, Any]) -> Path:
         """Write a checkpoint, then remove the oldest ones.
@@ -57,7 +59,7 @@ class Checkpoints:
             (partial / "trainer").mkdir(parents=True)
             save_model(partial)
             torch.save(tensors, partial / TENSORS)
-            (partial / STATE).write_text(json.dumps(state.to_json()), "utf-8")
+            _write_state(state, partial)
             _write_manifest(partial)
         except Exception as error:
             full = _is_full(error, self.folder)
@@ -67,8 +69,22 @@ class Checkpoints:
             raise
         partial.rename(final)
         _sync(self.folder)
-        self._prune(state.best_step)
+        self._prune(final, state)
         return final
+
+    def seal(self, step: int, state: TrainState | None = None) -> None:
+        """Make a checkpoint of what a trainer of transformers has just written, then remove the oldest ones.
+
+        Args:
+            step: The step it was written at.
+            state: Where the run stands, to be kept beside it.
+        """
+        folder = self.folder / f"checkpoint-{step}"
+        (folder / "trainer").mkdir(exist_ok=True)
+        if state is not None:
+            _write_state(state, folder)
+        _write_manifest(folder)
+        self._prune(folder, state)
 
     def step(self, step: int) -> Path:
         """The folder of a step."""
@@ -77,24 +93,55 @@ class Checkpoints:
     def latest(self) -> Path | None:
         """The newest complete checkpoint, read through and compared with its hashes.
 
-        A damaged one is passed over with a warning that names it.
+        A damaged one is passed over with a warning that names it. It stays, without counting among those that are
+        kept, until the run has come as far again.
         """
         for folder in self._newest_first():
             problem = find_problem(folder)
             if problem is None:
                 return folder
+            self._passed_over.add(folder)
             warnings.warn(f"{folder}: passed over, {problem}", RuntimeWarning, stacklevel=2)
         return None
 
-    def _newest_first(self) -> list[Path]:
-        return sorted((p for p in self.folder.glob("step-*") if p.suffix != PARTIAL), reverse=True)
+    def best(self, state: TrainState, *, read: bool = True) -> tuple[float, Path] | None:
+        """The lowest validation loss of the checkpoints that are there, and which of them has it.
 
-    def _prune(self, best_step: int | None) -> None:
-        best = None if best_step is None else self.step(best_step)
-        for folder in [f for f in self._newest_first() if is_complete(f)][self.keep :]:
-            if folder != best:
+        Args:
+            state: Where the run stands; its best step may have no checkpoint, if the disk was full.
+            read: Compare contents with their hashes too.
+        """
+        found: list[tuple[float, Path]] = []
+        for folder in self._newest_first():
+            if folder in self._passed_over or find_problem(folder, read=read) is not None:
+                continue
+            saved = read_state(folder)
+            # A run that was stopped while it validated has saved before, and validates when it goes on.
+            loss = state.best_loss if saved.step == state.best_step else saved.own_loss
+            if loss is not None:
+                found.append((loss, folder))
+        return min(found, default=None)
+
+    def _newest_first(self) -> list[Path]:
+        return sorted((p for p in self.folder.glob("*-*") if step_of(p) >= 0), key=step_of, reverse=True)
+
+    def _prune(self, newest: Path, state: TrainState | None) -> None:
+        """Remove what is older than the newest ones, a damaged one too, unless it is the best."""
+        self._passed_over.discard(newest)
+        # Later ones were passed over when the run began.
+        past = [folder for folder in self._newest_first() if step_of(folder) <= step_of(newest)]
+        whole = [folder for folder in past if folder not in self._passed_over and is_complete(folder)]
+        best = self.best(state, read=False) if state is not None else None
+        for folder in past:
+            if folder not in whole[: self.keep] and (best is None or folder != best[1]):
                 # A checkpoint too many is no reason to end a run.
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def step_of(folder: Path) -> int:
+    """The step of a checkpoint, by its name; -1 if it is none, or was being written."""
+    number = folder.name.rpartition("-")[2]
+    return int(number) if number.isdigit() else -1
 
 
 def is_complete(folder: Path) -> bool:
@@ -130,18 +177,32 @@ def read_checkpoint(folder: Path) -> tuple[TrainState, dict[str, Any]]:
     Raises:
         StageError: the checkpoint is of another version.
     """
+    # Generator states are tuples of numbers, which the loader for weights alone refuses.
+    return read_state(folder), torch.load(folder / TENSORS, map_location="cpu", weights_only=False)
+
+
+def read_state(folder: Path) -> TrainState:
+    """Where the run stood that wrote a checkpoint.
+
+    Raises:
+        StageError: the checkpoint is of another version.
+    """
     saved = json.loads((folder / STATE).read_text("utf-8"))
     try:
-        state = TrainState(**saved)
+        return TrainState(**saved)
     except TypeError as error:
         raise StageError(
             f"{folder}: was written by another version ({error}). Use --overwrite to begin anew."
         ) from error
-    # Generator states are tuples of numbers, which the loader for weights alone refuses.
-    return state, torch.load(folder / TENSORS, map_location="cpu", weights_only=False)
+
+
+def _write_state(state: TrainState, folder: Path) -> None:
+    (folder / STATE).write_text(json.dumps(state.to_json()), "utf-8")
 
 
 def _write_manifest(folder: Path) -> None:
+    manifest = folder / MANIFEST
+    manifest.unlink(missing_ok=True)  # of an earlier one that was written over
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     for path in files:
         _sync(path)
@@ -149,7 +210,6 @@ def _write_manifest(folder: Path) -> None:
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "hash": file_hash(path)}
         for path in files
     }
-    manifest = folder / MANIFEST
     manifest.write_text(json.dumps({"files": about}, indent=1) + "\n", "utf-8")
     _sync(manifest)
     _sync(manifest.parent)

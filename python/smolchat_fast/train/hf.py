@@ -2,16 +2,15 @@
 
 A second opinion on the loop: what both have in common is right, or wrong twice. Checkpoints are of the
 trainer's own kind (`hf/checkpoint-1200/`); it loads weights, optimizer and random states from them, and
-the place in the stream comes from `state.json` beside those.
+the place in the stream comes from the state that is kept beside those.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,19 +25,20 @@ from transformers import (
     TrainerControl,
     TrainerState,
 )
-from transformers.trainer_utils import get_last_checkpoint
 
-from smolchat_fast.encode import IGNORED
+from smolchat_fast.encode import IGNORED, shifted_right
+from smolchat_fast.model import PAD
+from smolchat_fast.train.checkpoint import Checkpoints, read_state
 from smolchat_fast.train.loop import BatchSource, Parts
 from smolchat_fast.train.metrics import Metrics
 from smolchat_fast.train.panel import Panel
-from smolchat_fast.train.ranks import on_cpu
+from smolchat_fast.train.ranks import on_cpu, on_one_device
 from smolchat_fast.train.schedule import Schedule
 from smolchat_fast.train.state import TrainState
 from smolchat_fast.train.stop import stop_on_signal
-from smolchat_fast.train.validation import shift_right, validate
+from smolchat_fast.train.validation import validate
 
-FOLDER, STATE = "hf", "state.json"
+FOLDER = "hf"
 ENDLESS = 10**9
 """Steps of a run whose end is that of its stream."""
 
@@ -49,13 +49,15 @@ class HfRun(Parts):
 
     def __post_init__(self) -> None:
         """Find the newest checkpoint."""
-        folder = self.out / FOLDER
-        self.newest = get_last_checkpoint(str(folder)) if folder.exists() else None
+        super().__post_init__()
+        self.checkpoints = Checkpoints(self.out / FOLDER, keep=self.options.keep)
+        self.newest = self.checkpoints.latest()
         self.state = TrainState()
         if self.newest is not None:
-            self.state = TrainState(**json.loads((Path(self.newest) / STATE).read_text("utf-8")))
+            self.state = read_state(self.newest)
             self.batches.load_state_dict(self.state.stream)
         self.saved_step: int | None = self.state.step or None
+        self.saved_at, self.stopped = time.monotonic(), False
 
     def train(self) -> bool:
         """Train to the end, or until asked to stop; save either way.
@@ -73,10 +75,10 @@ class HfRun(Parts):
             trainer = _Trainer(self)
             trainer.remove_callback(PrinterCallback)
             trainer.add_callback(_Watcher(self, trainer))
-            trainer.train(resume_from_checkpoint=self.newest)
-            if not self.stop.requested:
+            trainer.train(resume_from_checkpoint=str(self.newest) if self.newest is not None else None)
+            if not self.stopped:
                 self.validate()
-        return not self.stop.requested
+        return not self.stopped
 
     def whole_model(self) -> T5ForConditionalGeneration:
         """The model; each process has all of its weights."""
@@ -94,13 +96,17 @@ class HfRun(Parts):
         """Measure on the validation rows, once a step."""
         if self.valid is None or self.state.validated == self.state.step > 0:
             return
+        began = time.monotonic()
         found = validate(self.model, self.valid, self.accelerator, most_batches=self.options.eval_batches)
+        if found is not None:
+            self.state.note_validation(found.loss)
+            measures: dict[str, Any] = {"valid_loss": found.loss, "bits_per_byte": found.bits_per_byte}
+            if self.valid.answers is not None and self.accelerator.is_main_process:
+                measures |= self.valid.answers.ask(self.model)
+            self.panel.show(self.metrics.log_validation(measures))
+            self.accelerator.wait_for_everyone()
         self.model.train()
-        if found is None:
-            return
-        self.state.note_validation(found.loss)
-        measures = {"valid_loss": found.loss, "bits_per_byte": found.bits_per_byte}
-        self.panel.show(self.metrics.log_validation(measures))
+        self.metrics.pause(time.monotonic() - began)
 
 
 class _Trainer(Seq2SeqTrainer):
@@ -110,6 +116,7 @@ class _Trainer(Seq2SeqTrainer):
         options = run.options
         self.run, self.schedule = run, Schedule(options)
         self.coming: dict[str, int] = {}
+        self.loss_sum = torch.zeros((), device=run.accelerator.device)
         arguments = Seq2SeqTrainingArguments(
             output_dir=str(run.out / FOLDER),
             max_steps=options.steps or ENDLESS,
@@ -120,7 +127,6 @@ class _Trainer(Seq2SeqTrainer):
             torch_compile=options.compile,
             save_strategy="steps",
             save_steps=options.save_every or ENDLESS,
-            save_total_limit=options.keep,
             logging_strategy="no",
             report_to=[],
             disable_tqdm=True,
@@ -131,7 +137,7 @@ class _Trainer(Seq2SeqTrainer):
         )
         # Multiplies the rates by one: they are set by our schedule, before each step.
         still = LambdaLR(run.optimizer, lambda step: 1.0)
-        super().__init__(model=run.model, args=arguments, optimizers=(run.optimizer, still))
+        super().__init__(model=run.model, args=on_one_device(arguments), optimizers=(run.optimizer, still))
 
     def get_train_dataloader(self) -> Any:
         """Our stream; each process has its own share of it."""
@@ -166,7 +172,7 @@ class _Trainer(Seq2SeqTrainer):
         outputs = model(
             input_ids=inputs["input_ids"],
             attention_mask=None if bool(mask.all()) else mask,
-            decoder_input_ids=shift_right(labels),
+            decoder_input_ids=shifted_right(labels, PAD, PAD),
             use_cache=False,
         )
         loss = nn.functional.cross_entropy(
@@ -176,7 +182,7 @@ class _Trainer(Seq2SeqTrainer):
             reduction="sum",
             label_smoothing=self.run.options.label_smoothing,
         )
-        self.run.metrics.count(loss=loss.item())
+        self.loss_sum += loss.detach()
         # Ranks average their gradients: multiplying by their number makes it a sum again.
         loss = loss * self.run.accelerator.num_processes / num_items_in_batch
         return (loss, outputs) if return_outputs else loss
@@ -218,21 +224,27 @@ class _Watcher(TrainerCallback):
         for name in ("rows", "target_tokens", "tokens"):
             setattr(run.state, name, getattr(run.state, name) + trainer.coming[name])
         run.state.stream = run.batches.state_dict()
-        run.metrics.count(**{name: n for name, n in trainer.coming.items() if name != "rows"})
+        run.panel.advance(run.state, by_steps=bool(run.options.steps))
+        minutes = run.options.save_minutes
+        late = minutes > 0 and time.monotonic() - run.saved_at > 60 * minutes
+        mine = torch.stack([trainer.loss_sum, *trainer.loss_sum.new_tensor([run.stop.requested, late])])
+        loss, stop, save = run.accelerator.reduce(mine, "sum").tolist()  # type: ignore[union-attr]
+        trainer.loss_sum.zero_()
+        run.metrics.count(loss=loss, **{name: n for name, n in trainer.coming.items() if name != "rows"})
         line = run.metrics.log_step(lr=trainer.lr, grad_norm=self.grad_norm)
         if line is not None:
             run.panel.show(line)
-        run.panel.advance(run.state, by_steps=bool(run.options.steps))
         if run.options.eval_every and state.global_step % run.options.eval_every == 0:
             run.validate()
-        if run.stop.requested:
-            control.should_save = control.should_training_stop = True
+        run.stopped = stop > 0
+        control.should_save |= run.stopped or save > 0
+        control.should_training_stop |= run.stopped
 
     def on_save(self, args: Any, state: TrainerState, control: TrainerControl, **more: Any) -> None:
         """Put our state beside the trainer's."""
         run = self.run
         run.metrics.save_clock()
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        run.accelerator.wait_for_everyone()  # each has its random state there
         if run.accelerator.is_main_process:
-            (folder / STATE).write_text(json.dumps(run.state.to_json()), "utf-8")
-        run.saved_step = state.global_step
+            run.checkpoints.seal(state.global_step, run.state)
+        run.saved_step, run.saved_at = state.global_step, time.monotonic()

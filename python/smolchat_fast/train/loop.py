@@ -65,6 +65,15 @@ class Parts:
     out: Path
     progress: Progress = ignore
 
+    def __post_init__(self) -> None:
+        """Refuse batches that the processes cannot share evenly."""
+        ranks = self.accelerator.num_processes
+        if self.options.accumulate % ranks:
+            raise ValueError(
+                f"option accumulate = {self.options.accumulate}: must be a multiple of the {ranks} processes, "
+                "which share the batches of a step"
+            )
+
 
 @dataclass
 class Run(Parts):
@@ -72,12 +81,7 @@ class Run(Parts):
 
     def __post_init__(self) -> None:
         """Hand model and optimizer to accelerate, and go on from the newest checkpoint."""
-        ranks = self.accelerator.num_processes
-        if self.options.accumulate % ranks:
-            raise ValueError(
-                f"option accumulate = {self.options.accumulate}: must be a multiple of the {ranks} processes, "
-                "which share the batches of a step"
-            )
+        super().__post_init__()
         self.checkpoints = Checkpoints(self.out / "checkpoints", keep=self.options.keep)
         self.plain_model = self.model
         latest = self.checkpoints.latest()

@@ -19,14 +19,18 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 NEWTON_SCHULZ_ROUNDS = 5
 
 
-def freeze(model: nn.Module, patterns: Iterable[str]) -> list[str]:
+def freeze(model: nn.Module, patterns: Iterable[str], *, stand_in: bool = False) -> list[str]:
     """Stop the training of every parameter whose name begins with a match; returns their names.
 
+    Args:
+        model: Its parameters are named as transformers names them.
+        patterns: Regular expressions.
+        stand_in: The model has fewer layers than the one it stands for, so what a pattern matches may be missing.
     Raises:
         ValueError: a pattern matches no parameter, or nothing is left to train.
     """
     names = [name for name, _ in model.named_parameters()]
-    for pattern in patterns:
+    for pattern in () if stand_in else patterns:
         if not any(re.match(pattern, name) for name in names):
             raise ValueError(
                 f"option freeze = {pattern!r}: matches no parameter (the first ones: {', '.join(names[:4])})"

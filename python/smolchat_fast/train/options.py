@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from smolchat_fast.stream import StreamOptions
 
@@ -26,6 +26,9 @@ WATCHED_ONLY = frozenset(
     }
 )
 """Options that change what is seen of a run but no weight, so a run may go on with others."""
+
+CHOOSING = frozenset({"eval_every", "eval_batches"})
+"""Those that decide the weights after all if the best ones are taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +95,11 @@ class TrainOptions:
     """Decides first weights and dropout; the order of rows has its own in `stream`."""
     stream: StreamOptions = StreamOptions()
     """How rows become batches."""
+
+    def deciding(self) -> dict[str, Any]:
+        """The options that decide the weights; a run may go on with others of the rest."""
+        watched = WATCHED_ONLY - CHOOSING if self.final_weights == "best" else WATCHED_ONLY
+        return {name: value for name, value in asdict(self).items() if name not in watched}
 
     def check(self) -> None:
         """Refuse what cannot work.

@@ -7,7 +7,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +25,12 @@ from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.rows import read_texts
 from smolchat_fast.stage import PARTIAL, Report, run_stage, to_json
 from smolchat_fast.stream import Stream
+from smolchat_fast.train.checkpoint import step_of
 from smolchat_fast.train.curves import draw_curves
 from smolchat_fast.train.lines import METRICS, read_lines, training
 from smolchat_fast.train.loop import Run
 from smolchat_fast.train.optimizer import build_optimizer, freeze
-from smolchat_fast.train.options import WATCHED_ONLY, TrainOptions
+from smolchat_fast.train.options import TrainOptions
 from smolchat_fast.train.ranks import lead_or_follow, on_cpu
 from smolchat_fast.train.sharded import sharding_for
 from smolchat_fast.train.state import seed_everything
@@ -63,15 +64,12 @@ class Plan:
             return self._train(partial, out, threads, progress or ignore)
 
         def stage(train_together: Callable[[], Report]) -> Report:
-            options = {
-                name: value for name, value in asdict(self.options).items() if name not in WATCHED_ONLY
-            }
             finished = run_stage(
                 self.name,
                 out,
                 lambda _: train_together(),
                 inputs=[*self.inputs, *([self.valid] if self.valid else []), self.tokenizer],
-                options=to_json({"train": options, **self.more_options}),
+                options=to_json({"train": self.options.deciding(), **self.more_options}),
                 overwrite=overwrite,
                 resumable=True,
             )
@@ -135,10 +133,8 @@ class Plan:
 
     def _finish(self, run: Run | HfRun, model: T5ForConditionalGeneration, partial: Path) -> None:
         """Write the model folder and the curves."""
-        best = run.state.best_step
-        other_is_best = best is not None and best != run.state.step
-        if isinstance(run, Run) and self.options.final_weights == "best" and other_is_best:
-            load_weights(model, run.checkpoints.step(best or 0) / "model.safetensors")
+        if self.options.final_weights == "best":
+            _take_best(run, model)
         save_model(model, self.tokenizer, partial)
         draw_curves({"": read_lines(partial / METRICS)}, partial / "curves")
 
@@ -158,7 +154,7 @@ class Plan:
         if self.valid is None:
             return None
         path, options = self.valid, self.options
-        stream = replace(options.stream, seed=0)
+        stream = replace(options.stream, seed=0, weights=())  # they mix files, and this is one
         columns = (stream.source_column, stream.target_column)
 
         def batches() -> Stream:
@@ -180,6 +176,24 @@ def _kind(options: TrainOptions) -> type[Run] | type[HfRun]:
     from smolchat_fast.train.hf import HfRun
 
     return HfRun
+
+
+def _take_best(run: Run | HfRun, model: T5ForConditionalGeneration) -> None:
+    """Give the model the weights of the lowest validation loss that are there: the last ones or a checkpoint's."""
+    state, taken = run.state, run.state.step
+    if state.best_step in (None, taken):
+        return
+    best = run.checkpoints.best(state)
+    if best is not None and (state.own_loss is None or best[0] < state.own_loss):
+        load_weights(model, best[1] / "model.safetensors")
+        taken = step_of(best[1])
+    if taken != state.best_step:
+        warnings.warn(
+            f"{run.out}: the model is that of step {taken:,}, since the better one of step {state.best_step:,} has no "
+            "whole checkpoint",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _text_bytes(path: Path, column: str) -> np.ndarray[Any, np.dtype[np.int64]]:

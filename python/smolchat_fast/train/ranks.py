@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from accelerate import PartialState
@@ -16,12 +16,25 @@ from accelerate.utils import broadcast_object_list
 
 from smolchat_fast.errors import StageError
 
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
 T = TypeVar("T")
+Arguments = TypeVar("Arguments", bound="TrainingArguments")
 
 
 def on_cpu() -> bool:
     """Whether there is nothing but the CPU to work on, which accelerate has to be told."""
     return not torch.accelerator.is_available()
+
+
+def on_one_device(arguments: Arguments) -> Arguments:
+    """Arguments of a trainer of transformers that keeps to the first of several GPUs.
+
+    It would copy the model to all of them at each step (`nn.DataParallel`), which neither our losses nor trl allow for.
+    """
+    arguments._n_gpu = min(1, arguments.n_gpu)
+    return arguments
 
 
 def lead_or_follow(stage: Callable[[Callable[[], T]], T], train: Callable[[], T]) -> T:

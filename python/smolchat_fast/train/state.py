@@ -41,6 +41,11 @@ class TrainState:
         """The state as JSON types."""
         return asdict(self)
 
+    @property
+    def own_loss(self) -> float | None:
+        """Validation loss of this very step, if it was validated."""
+        return self.valid_loss if self.validated == self.step else None
+
     def note_validation(self, loss: float | None) -> bool:
         """Take in a validation loss of the current step; returns whether it is the lowest so far."""
         self.validated, self.valid_loss = self.step, loss

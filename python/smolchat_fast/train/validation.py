@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from smolchat_fast.encode import IGNORED, encode, label_nats
+from smolchat_fast.encode import IGNORED, LossSums, encode, label_nats, shifted_right
 from smolchat_fast.evaluate.bleu import score_bleu
 from smolchat_fast.generate import generate_answers
+from smolchat_fast.model import PAD
 from smolchat_fast.stream import Batch
 
 SHOWN = 5
@@ -40,16 +40,6 @@ class Valid:
     """Rows that are answered as well."""
 
 
-@dataclass(frozen=True)
-class ValidLoss:
-    """What a pass over validation rows found."""
-
-    loss: float | None
-    """Mean cross-entropy by target token in nats; None without any token."""
-    bits_per_byte: float | None
-    """Over the rows whose target was not cut; compares models with different tokenizers."""
-
-
 @torch.no_grad()
 def validate(
     model: nn.Module,
@@ -58,7 +48,7 @@ def validate(
     *,
     most_batches: int = 0,
     stopped: Callable[[], bool] = lambda: False,
-) -> ValidLoss | None:
+) -> LossSums | None:
     """Loss and bits per byte over the ranks' batches.
 
     Args:
@@ -71,28 +61,22 @@ def validate(
         None if a rank left off.
     """
     model.eval()
-    totals = torch.zeros(5, dtype=torch.float64, device=accelerator.device)
+    sums, left_off = LossSums(), False
     for number, batch in enumerate(valid.batches()):
         if most_batches and number >= most_batches:
             break
         if stopped():
-            totals[4] = 1
+            left_off = True
             break
         nats = row_nats(model, batch, accelerator).double().cpu().numpy()  # [B]
         tokens = (batch.labels != IGNORED).sum(1)  # [B]
-        totals[0] += nats.sum()
-        totals[1] += int(tokens.sum())
+        sums.add(nats, tokens)
         if valid.row_bytes is not None:
             whole = (batch.rows >= 0) & (tokens < valid.max_target)
-            totals[2] += nats[whole].sum()
-            totals[3] += int(valid.row_bytes[batch.rows[whole]].sum())
-    nats_sum, token_count, whole_nats, whole_bytes, left_off = accelerator.reduce(totals, "sum").tolist()  # type: ignore[union-attr]
-    if left_off:
-        return None
-    return ValidLoss(
-        loss=nats_sum / token_count if token_count else None,
-        bits_per_byte=whole_nats / math.log(2) / whole_bytes if whole_bytes else None,
-    )
+            sums.add_whole(nats[whole], valid.row_bytes[batch.rows[whole]])
+    mine = torch.tensor([*astuple(sums), left_off], dtype=torch.float64, device=accelerator.device)
+    *totals, leavers = accelerator.reduce(mine, "sum").tolist()  # type: ignore[union-attr]
+    return None if leavers else LossSums(*totals)
 
 
 def row_nats(model: nn.Module, batch: Batch, accelerator: Accelerator) -> Tensor:
@@ -109,15 +93,12 @@ def run_batch(model: nn.Module, batch: Batch, accelerator: Accelerator) -> tuple
     if not batch.attention_mask.all():  # without padding, attention is cheaper without a mask
         mask = torch.from_numpy(batch.attention_mask).to(accelerator.device, non_blocking=True)
     logits = model(
-        input_ids=source, attention_mask=mask, decoder_input_ids=shift_right(labels), use_cache=False
+        input_ids=source,
+        attention_mask=mask,
+        decoder_input_ids=shifted_right(labels, PAD, PAD),
+        use_cache=False,
     ).logits
     return labels, logits
-
-
-def shift_right(labels: Tensor) -> Tensor:
-    """What the decoder reads to predict the labels: `[PAD]`, then all but the last of them; [B, T]."""
-    shifted = nn.functional.pad(labels[:, :-1], (1, 0))
-    return shifted.masked_fill(shifted == IGNORED, 0)
 
 
 @dataclass(frozen=True)
