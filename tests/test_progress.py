@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
-from smolchat_fast import progress
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from smolchat_fast import DataError, progress
+from smolchat_fast.passages import cut_passages_files
 
 
 def test_a_line_tells_share_rate_and_time_left() -> None:
@@ -61,4 +67,13 @@ def test_figures_come_after_the_line_in_a_log_and_in_a_frame_on_a_terminal() -> 
 def test_a_callable_without_figures_does_without() -> None:
     calls: list[tuple[str, int, int]] = []
     progress.note(lambda *call: calls.append(call), {"loss": "1"})
+    assert calls == []
+
+
+def test_a_job_that_fails_before_it_began_tells_no_progress(tmp_path: Path) -> None:
+    calls: list[tuple[str, int, int]] = []
+    rows = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"prompt": ["问"]}), rows)
+    with pytest.raises(DataError, match='column "text" not found'):
+        cut_passages_files([rows], tmp_path / "out.parquet", progress=lambda *call: calls.append(call))
     assert calls == []

@@ -79,7 +79,9 @@ pub fn wait<T: Send>(
 fn tell(py: Python<'_>, job: &Job, progress: Option<&Py<PyAny>>) -> PyResult<()> {
     if let Some(progress) = progress {
         let now = job.progress();
-        progress.call1(py, (now.phase, now.done, now.total))?;
+        if !now.phase.is_empty() {
+            progress.call1(py, (now.phase, now.done, now.total))?;
+        }
     }
     Ok(())
 }
