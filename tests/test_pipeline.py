@@ -184,6 +184,8 @@ def test_a_model_is_pretrained_on_plain_text(out: Path, tmp_path: Path) -> None:
     text = tmp_path / "articles.txt"
     text.write_text("".join(f"第{n}天，天气很好。我们走了{n}里路。\n" for n in range(200)), "utf-8")
     report = run(out, DataOptions(pretrain=(str(text),)))
-    assert made(report)[:5] == [f"{stage} pretrain" for stage in ("sources", "clean", "dedup", "passages", "split")]
+    assert made(report)[:5] == [
+        f"{stage} pretrain" for stage in ("sources", "clean", "dedup", "passages", "split")
+    ]
     assert report.report("passages pretrain").rows_out == 200
     assert (report.model / "model.safetensors").exists()
