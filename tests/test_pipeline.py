@@ -180,6 +180,15 @@ def test_plain_text_is_refused_at_once_where_answers_are_needed(
     assert all(line.startswith("sources") for line in told), "before anything is worked on"
 
 
+def test_several_processes_are_refused_at_once(
+    out: Path, data: DataOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(StageError, match="run is for one process; this is one of 2: leave out torchrun"):
+        run(out, data)
+    assert not out.exists()
+
+
 def test_a_model_is_pretrained_on_plain_text(out: Path, tmp_path: Path) -> None:
     text = tmp_path / "articles.txt"
     text.write_text("".join(f"第{n}天，天气很好。我们走了{n}里路。\n" for n in range(200)), "utf-8")

@@ -43,7 +43,7 @@ from smolchat_fast.progress import Progress, ignore, note
 from smolchat_fast.recipe import Recipe
 from smolchat_fast.sources import demo as demo_corpus
 from smolchat_fast.sources.demo.planted import Planted, check_planted
-from smolchat_fast.stage import output_files, read_manifest, run_stage
+from smolchat_fast.stage import output_files, read_manifest, refuse_several_processes, run_stage
 
 Until = Literal["data", "tokenizer", "pretrain", "sft", "dpo", "evaluate"]
 Tell = Callable[[str], object]
@@ -129,9 +129,10 @@ def run_recipe(
         progress: Called with (stage and phase, done, in all).
     Raises:
         DataError, ValueError: an input or an option cannot be used.
-        StageError: a stage was made with other options.
+        StageError: a stage was made with other options, or this is one of several processes.
         MissedError: every stage is made, and the result misses a check of the recipe.
     """
+    refuse_several_processes("run")
     _refuse_contradictions(recipe)
     run = _Run(recipe, out, threads, overwrite, tell or (lambda _: None), progress or ignore)
     parts: dict[Until, Callable[[], None]] = {

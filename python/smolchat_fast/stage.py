@@ -121,6 +121,19 @@ def run_stage(
     return Finished(report, False, manifest["seconds"], manifest["peak_mb"])
 
 
+def refuse_several_processes(stage: str) -> None:
+    """Refuse to run as one of several processes that would all do and write the same.
+
+    Raises:
+        StageError: `torchrun` or `accelerate launch` started several.
+    """
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise StageError(
+            f"{stage} is for one process; this is one of {processes}: leave out torchrun or accelerate launch"
+        )
+
+
 def read_manifest(out: Path) -> dict[str, Any] | None:
     """The manifest of a finished stage, or None if `out` is not whole."""
     return _read_json(manifest_path(out)) if out.exists() else None

@@ -228,7 +228,7 @@ def test_one_of_several_processes_is_refused_before_anything_is_done(
     tmp_path: Path, model: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(StageError, match="one process, on one device; this is one of 2: leave out torchrun"):
+    with pytest.raises(StageError, match="dpo is for one process; this is one of 2: leave out torchrun"):
         dpo_files([pairs], tmp_path / "out", LORA, model=model)
     assert not list(tmp_path.iterdir())
 

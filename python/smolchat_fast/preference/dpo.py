@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Sequence, Sized
@@ -11,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from smolchat_fast import device
-from smolchat_fast.errors import StageError, StoppedError
+from smolchat_fast.errors import StoppedError
 from smolchat_fast.preference.options import DpoOptions, DpoReport
 from smolchat_fast.progress import Progress, ignore
-from smolchat_fast.stage import Report, file_hash, run_stage
+from smolchat_fast.stage import Report, file_hash, refuse_several_processes, run_stage
 
 if TYPE_CHECKING:
     import torch
@@ -64,11 +63,7 @@ def dpo_files(
         https://arxiv.org/abs/2106.09685
     """
     options.check()
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    if ranks > 1:
-        raise StageError(
-            f"dpo trains in one process, on one device; this is one of {ranks}: leave out torchrun or accelerate launch"
-        )
+    refuse_several_processes("dpo")
 
     def work(partials: list[Path]) -> Report:
         with device.session(threads) as place:
