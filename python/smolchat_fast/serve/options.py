@@ -192,9 +192,9 @@ class ServeOptions(DecodeOptions):
     host: str = "127.0.0.1"
     """Address to listen on; another than this machine's own needs a key."""
     allow_open: bool = False
-    """Listen on an address of the network without a key: anybody who reaches it can ask."""
+    """Do without a key on an address of the network: anybody who reaches it can ask, by any name."""
     allowed_host: tuple[str, ...] = ()
-    """Further names by which clients may call the server, as a proxy in front of it would."""
+    """Further names by which clients may call a server without a key, as a proxy in front of it would."""
     cors_origin: tuple[str, ...] = ()
     """Web pages of these origins (https://name:port) may ask the server."""
     strict: bool = False
