@@ -87,6 +87,7 @@ def _add_general(app: FastAPI, bot: Chatbot, metrics: Metrics) -> None:
         "owned_by": "smolchat-fast",
         "max_input_tokens": bot.options.max_input_tokens,
         "max_output_tokens": bot.decoding.max_new_tokens,
+        "history_turns": bot.options.history_turns,
         "engine": bot.precision,
     }
 

@@ -3,7 +3,7 @@ const WORDS = {
   zh: {
     fresh: "新对话", history: "历史", settings: "设置", close: "关闭", hello: "问点什么吧。", enterHint: "按 Enter 发送，Shift + Enter 换行。", keptHint: "历史只保存在此浏览器中。", talk: "对话",
     key: "API 密钥", locked: "请输入 API 密钥。", wrongKey: "密钥不对，请再试。", remember: "在此浏览器中记住", unlock: "确定",
-    question: "输入问题", send: "发送", stop: "停止", copy: "复制", copied: "已复制", again: "重新生成", retry: "重试",
+    question: "输入问题", send: "发送", stop: "停止", copy: "复制", copied: "已复制", notCopied: "请手动选择复制", again: "重新生成", retry: "重试",
     edit: "编辑", save: "保存并发送", cancel: "取消", editing: "修改问题",
     queued: "排队中……", writing: "正在回答……", stopped: "已停止", cut: "已达长度上限", broke: "回答中断了。", gone: "连接不上服务器。", done: "回答完成。",
     unseen: (n) => `模型看不到较早的 ${n} 条消息`,
@@ -21,10 +21,10 @@ const WORDS = {
   en: {
     fresh: "New chat", history: "History", settings: "Settings", close: "Close", hello: "Ask something.", enterHint: "Enter sends, Shift + Enter begins a new line.", keptHint: "The history stays in this browser.", talk: "Conversation",
     key: "API key", locked: "This server asks for a key.", wrongKey: "That key does not fit. Try again.", remember: "Remember in this browser", unlock: "Unlock",
-    question: "Your question", send: "Send", stop: "Stop", copy: "Copy", copied: "Copied", again: "Regenerate", retry: "Retry",
+    question: "Your question", send: "Send", stop: "Stop", copy: "Copy", copied: "Copied", notCopied: "Select and copy by hand", again: "Regenerate", retry: "Retry",
     edit: "Edit", save: "Save and send", cancel: "Cancel", editing: "Edit the question",
     queued: "Waiting for its turn…", writing: "Writing…", stopped: "Stopped", cut: "Length limit reached", broke: "The answer broke off.", gone: "The server cannot be reached.", done: "Answer complete.",
-    unseen: (n) => `The model does not see ${n} earlier messages`,
+    unseen: (n) => `The model does not see ${n === 1 ? "an earlier message" : `${n} earlier messages`}`,
     rename: "Rename", newName: "New name", remove: "Delete", deleteAll: "Delete all", deleteAllSure: "Really delete all?", export: "Export", import: "Import",
     noChats: "No chats yet.", badFile: "That file holds no exported chats; nothing was imported.", largeFile: "That file is over 5 MB; nothing was imported.",
     full: "The browser's storage is full: new messages are not kept. Export and delete some chats.",
@@ -45,16 +45,18 @@ const SETTINGS = ["temperature", "top_p", "max_tokens", "seed", "system"];
 const at = (id) => document.getElementById(id);
 const touch = matchMedia("(pointer: coarse)").matches;
 
-// What the browser keeps; without storage the page works and keeps nothing.
-const kept = {
-  get(name, otherwise) { try { return JSON.parse(localStorage.getItem(`smolchat.${name}`)) ?? otherwise; } catch { return otherwise; } },
-  set(name, value) { try { localStorage.setItem(`smolchat.${name}`, JSON.stringify(value)); return true; } catch { return false; } },
-};
+// What the browser keeps, and what it keeps for this tab; without storage the page works and keeps nothing.
+const keeper = (storage) => ({
+  get(name, otherwise) { try { return JSON.parse(window[storage].getItem(`smolchat.${name}`)) ?? otherwise; } catch { return otherwise; } },
+  set(name, value) { try { window[storage].setItem(`smolchat.${name}`, JSON.stringify(value)); return true; } catch { return false; } },
+});
+const kept = keeper("localStorage"), inTab = keeper("sessionStorage");
 
 let language = kept.get("language", navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
 let words = WORDS[language] ?? WORDS.en;
 let chats = readChats(kept.get("chats", [])) ?? [];
 let chat = newChat(); // the one on show; it joins `chats` with its first question
+let key = inTab.get("key", null) ?? kept.get("key", null);
 let running = null; // { controller, chat } of the answer being written
 let renaming = null;
 let full = false; // the browser's store takes no more
@@ -94,10 +96,8 @@ function show(other) {
 
 // The server
 
-function key() { return sessionStorage.getItem("key") ?? kept.get("key", null); }
-
 function call(path, init = {}) {
-  const headers = { "content-type": "application/json", ...(key() ? { authorization: `Bearer ${key()}` } : {}) };
+  const headers = { "content-type": "application/json", ...(key ? { authorization: `Bearer ${key}` } : {}) };
   return fetch(path, { ...init, headers });
 }
 
@@ -109,17 +109,23 @@ async function greet() {
     const model = (await response.json()).data[0];
     at("model").textContent = model.id;
     at("max_tokens").max = model.max_output_tokens;
+    at("system-field").hidden = !model.history_turns; // a model of single turns does not get it
     document.title = model.id;
   } catch { /* the first question will tell */ }
 }
 
 function lock() {
+  if (!at("unlock").hidden) return; // both a greeting and a question were refused
   at("ask").hidden = true;
   at("unlock").hidden = false;
-  at("locked").textContent = key() ? words.wrongKey : words.locked;
-  sessionStorage.removeItem("key");
-  kept.set("key", null);
+  at("locked").textContent = key ? words.wrongKey : words.locked;
+  setKey(null, null);
   at("key").focus();
+}
+
+function setKey(value, place) {
+  key = value;
+  for (const each of [inTab, kept]) each.set("key", each === place ? value : null);
 }
 
 async function read(reader) {
@@ -148,7 +154,7 @@ function body(messages) {
   const settings = kept.get("settings", {});
   const found = { messages: messages.filter((m) => m.content).slice(-LATEST).map(({ role, content }) => ({ role, content })), stream: true };
   for (const name of SETTINGS) {
-    if (name === "system") { if (settings.system?.trim()) found.messages.unshift({ role: "system", content: settings.system }); }
+    if (name === "system") { if (!at("system-field").hidden && settings.system?.trim()) found.messages.unshift({ role: "system", content: settings.system }); }
     else if (Number.isFinite(settings[name])) found[name] = settings[name];
   }
   return JSON.stringify(found);
@@ -313,9 +319,21 @@ function edit(message, i) {
 }
 
 async function copy(text, node) {
-  await navigator.clipboard.writeText(text);
-  node.textContent = words.copied;
+  const done = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  node.textContent = done || copySelected(text) ? words.copied : words.notCopied;
   setTimeout(() => { node.textContent = words.copy; }, 1500);
+}
+
+// A page that came over plain HTTP from another machine has no clipboard, but what is selected can be copied.
+function copySelected(text) {
+  const before = document.activeElement;
+  const box = el("textarea", { className: "unseen", value: text });
+  document.body.append(box);
+  box.select();
+  const done = document.execCommand("copy");
+  box.remove();
+  before?.focus();
+  return done;
 }
 
 // Enter that ends the composing of a character sends nothing; Safari tells it by the code alone.
@@ -463,9 +481,7 @@ document.addEventListener("keydown", (event) => {
 at("fresh").addEventListener("click", () => { show(newChat()); at("question").focus(); });
 at("unlock").addEventListener("submit", (event) => {
   event.preventDefault();
-  const given = at("key").value.trim();
-  if (at("remember").checked) kept.set("key", given);
-  else sessionStorage.setItem("key", given);
+  setKey(at("key").value.trim(), at("remember").checked ? kept : inTab);
   at("key").value = "";
   at("unlock").hidden = true;
   at("ask").hidden = false;
