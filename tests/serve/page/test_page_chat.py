@@ -49,6 +49,24 @@ def test_questions_are_edited_and_answers_made_again(opened: Any) -> None:
     assert said(page) == ["新", "新"]
 
 
+def test_a_question_is_edited_on_while_an_answer_ends(opened: Any, scripted: ScriptedDecoder) -> None:
+    page = opened()
+    ask(page, "一")
+    scripted.step_s = 0.02
+    ask(page, "长" * 100, wait=False)
+    written(page, 3)
+    act(page, "edit", 0)
+    page.fill(".editing", "一半")
+    page.keyboard.press("Home")
+    idle(page)
+    expect(page.locator(".editing")).to_be_focused()
+    page.keyboard.type("另")
+    assert page.input_value(".editing") == "另一半"
+    page.keyboard.press("Enter")
+    idle(page)
+    assert said(page) == ["另一半", "另一半"]
+
+
 def test_settings_reach_the_request_and_are_reset(opened: Any) -> None:
     page = opened()
     page.click("#open-settings")
