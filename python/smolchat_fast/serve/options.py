@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Preset = Literal["model", "greedy", "beam", "sample", "contrastive"]
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
@@ -146,6 +146,12 @@ class DecodeOptions:
     """Threads of a matrix product; 1 for small models, else as many as torch takes, by default."""
 
     def __post_init__(self) -> None:
+        _check(
+            "preset",
+            self.preset,
+            self.preset in get_args(Preset),
+            f"must be one of {', '.join(get_args(Preset))}",
+        )
         _check("history_turns", self.history_turns, self.history_turns >= 0, "must be 0 or more")
         _check("max_input_tokens", self.max_input_tokens, self.max_input_tokens >= 2, "must be at least 2")
         _check("max_new_tokens", self.max_new_tokens, self.max_new_tokens >= 1, "must be at least 1")
