@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from smolchat_fast import cli
 from smolchat_fast.cli import COMMANDS
+from smolchat_fast.recipe import RECIPES
 
 
 def smolchat(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -39,6 +41,9 @@ def test_without_arguments_it_says_what_to_type_first() -> None:
     run = smolchat()
     assert run.returncode == 0
     assert "First:" in run.stdout
+    recipe = re.search(r"smolchat-fast run (\S+)", run.stdout)
+    assert recipe is not None
+    assert (RECIPES / f"{recipe[1]}.toml").is_file(), "it works in any folder"
     assert all(name in run.stdout for name in COMMANDS)
 
 

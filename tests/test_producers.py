@@ -12,6 +12,7 @@ from smolchat_fast.clean import clean
 from smolchat_fast.dedup import deduplicate
 from smolchat_fast.split import SplitOptions, split
 from smolchat_fast.stats import stats
+from smolchat_fast.words import count_words
 
 ROWS = {"prompt": ["你好 吗?", "再见", "你好吗"], "response": ["很好", "再见！！", "很好"]}
 
@@ -41,3 +42,36 @@ def test_every_stage_takes_it(make: Callable[[], Any]) -> None:
     assert stats(make()) == stats(expected)
     half = SplitOptions(parts=("valid=1",))
     assert split(make(), half).train.to_pylist() == split(expected, half).train.to_pylist()
+    assert count_words(make()) == count_words(expected)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        list,
+        tuple,
+        pa.array,
+        lambda texts: pa.chunked_array([texts[:1], texts[1:]]),
+        lambda texts: pa.array(texts, pa.string_view()),
+        lambda texts: pytest.importorskip("polars").Series(texts),
+        lambda texts: pytest.importorskip("pandas").Series(texts),
+        lambda texts: pytest.importorskip("numpy").array(texts, object),
+    ],
+    ids=["list", "tuple", "array", "chunked", "view", "polars", "pandas", "numpy"],
+)
+def test_every_stage_takes_strings_and_columns_as_a_column_text(make: Callable[[list[str]], Any]) -> None:
+    texts = ROWS["prompt"]
+    data, expected = make(texts), pa.table({"text": texts})
+    assert clean(data).table.to_pylist() == clean(expected).table.to_pylist()
+    assert deduplicate(data).kept.to_pylist() == deduplicate(expected).kept.to_pylist()
+    assert stats(data) == stats(expected)
+    half = SplitOptions(parts=("valid=1",))
+    assert split(data, half).train.to_pylist() == split(expected, half).train.to_pylist()
+    assert count_words(data) == count_words(expected)
+
+
+@pytest.mark.parametrize("stage", [clean, deduplicate, split, stats, count_words])
+@pytest.mark.parametrize("data", ["一句话", b"bytes", 7])
+def test_what_holds_no_rows_is_refused(stage: Callable[[Any], Any], data: Any) -> None:
+    with pytest.raises(TypeError, match="expected a sequence of strings or an Arrow column or table"):
+        stage(data)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from smolchat_fast.recipe import RECIPES, Recipe, read_recipe
+from smolchat_fast.recipe import RECIPES, DataOptions, Recipe, read_recipe
 
 
 def written(folder: Path, text: str) -> Path:
@@ -43,21 +43,21 @@ def test_the_recipes_that_come_along_are_valid_and_found_by_name(path: Path) -> 
     assert read_recipe(path) == read_recipe(Path(path.stem))
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert read_recipe(Path("demo")) == read_recipe(RECIPES / "demo.toml")
+
+
+def test_the_sets_of_a_run_follow_from_its_files() -> None:
+    assert DataOptions(pretrain=("a",), preference=("b",)).sets == ("pretrain", "preference")
+    assert DataOptions(builtin=True).sets == ("pretrain", "sft", "preference")
+
+
 def test_a_run_needs_rows_for_validation(tmp_path: Path) -> None:
     pipeline = pytest.importorskip("smolchat_fast.pipeline", exc_type=ImportError)
     recipe = read_recipe(written(tmp_path, "[split]\nparts = ['test=0.1']\n"))
     with pytest.raises(ValueError, match=r"option split\.parts: .* add one, as valid=0\.01"):
         pipeline.run_recipe(recipe, tmp_path / "run")
-
-
-def test_a_run_that_stops_early_does_not_tell_of_a_model(tmp_path: Path) -> None:
-    pipeline = pytest.importorskip("smolchat_fast.pipeline", exc_type=ImportError)
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text(
-        "".join(f'{{"prompt": "第{i}个问题？", "response": "第{i}个回答。"}}\n' for i in range(60))
-    )
-    recipe = read_recipe(
-        written(tmp_path, f"[data]\npretrain = ['{rows}']\n[split]\nparts = ['valid=0.2']\n")
-    )
-    report = pipeline.run_recipe(recipe, tmp_path / "run", until="data")
-    assert str(report) == f"made {tmp_path / 'run'}"

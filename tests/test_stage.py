@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from disk import disk_of
 from smolchat_fast.errors import StageError
 from smolchat_fast.stage import file_hash, manifest_path, read_manifest, run_stage
 
@@ -73,6 +74,29 @@ def test_a_manifest_with_hashes_of_another_kind_counts_as_other_inputs(tmp_path:
     path.write_text(path.read_text("utf-8").replace('"hash"', '"sha256"'), "utf-8")
     with pytest.raises(StageError, match=r"inputs \(in.txt\).*--overwrite"):
         run_stage("double", out, double(source, Options()), inputs=[source])
+
+
+@pytest.mark.parametrize("names", ["ba", "aab", "a"])
+def test_inputs_in_another_order_or_number_are_other_inputs(tmp_path: Path, names: str) -> None:
+    files = {name: tmp_path / name for name in "ab"}
+    for name, path in files.items():
+        path.write_text(name)
+
+    def join(names: str) -> bool:
+        inputs = [files[name] for name in names]
+
+        def work(partial: list[Path]) -> dict[str, int]:
+            partial[0].write_text("".join(path.read_text() for path in inputs))
+            return {}
+
+        return run_stage("join", tmp_path / "out", work, inputs=inputs).skipped
+
+    assert not join("ab")
+    assert join("ab")
+    with pytest.raises(
+        StageError, match=r"inputs \(b\)" if names == "a" else r"inputs \(their number or order\)"
+    ):
+        join(names)
 
 
 def test_overwrite_keeps_what_was_made_the_same_way(tmp_path: Path, source: Path) -> None:
@@ -171,13 +195,14 @@ def test_a_stage_killed_at_any_write_leaves_the_old_output_or_the_new_one(tmp_pa
         stage._remove = counted(stage._remove)
 
         def work(partial):
-            partial[0].write_text("whole")
+            for path in partial:
+                path.write_text("whole")
             return {}
 
-        print(stage.run_stage("x", out, work).skipped)
+        stage.run_stage("x", out, work, also=[out.with_name("side.txt")])
     """)
     out = tmp_path / "out.txt"
-    for stop_at in range(1, 12):
+    for stop_at in range(1, 15):
         run = subprocess.run(
             [sys.executable, "-c", script, str(out), str(stop_at)],
             capture_output=True,
@@ -186,7 +211,94 @@ def test_a_stage_killed_at_any_write_leaves_the_old_output_or_the_new_one(tmp_pa
         )
         if run.returncode == 0:
             break
-        assert run.returncode == -signal.SIGKILL
+        assert run.returncode == -signal.SIGKILL, run.stderr
         assert not out.exists() or out.read_text() == "whole"
     assert read_manifest(out) is not None
     assert out.read_text() == "whole"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "out.txt",
+        "out.txt.manifest.json",
+        "side.txt",
+    ]
+
+
+def test_a_disk_that_is_full_when_a_training_is_published_costs_nothing(tmp_path: Path) -> None:
+    out, seen = tmp_path / "model", []
+
+    def work(partial: list[Path]) -> dict[str, str]:
+        seen.append((partial[0] / "step-1").exists())
+        (partial[0] / "step-1").touch()
+        return {"told": "long" * 1000}
+
+    with disk_of(2000), pytest.raises(OSError, match=r"File too large.*manifest\.json"):
+        run_stage("train", out, work, resumable=True)
+    assert read_manifest(out) is None
+    run_stage("train", out, work, resumable=True)
+    assert seen == [False, True], "the second run goes on with the work of the first"
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "step-1"]
+
+
+def test_a_disk_that_is_full_at_the_end_leaves_the_old_output_and_nothing_else(tmp_path: Path) -> None:
+    out, side = tmp_path / "out.txt", tmp_path / "side.txt"
+
+    def write(text: str, told: str):
+        def work(partial: list[Path]) -> dict[str, str]:
+            for path in partial:
+                path.write_text(text)
+            return {"told": told}
+
+        return work
+
+    run_stage("x", out, write("old", ""), also=[side], options=Options(1))
+    with disk_of(2000), pytest.raises(OSError, match="File too large"):
+        run_stage("x", out, write("new", "long" * 1000), also=[side], options=Options(2), overwrite=True)
+    assert out.read_text() == side.read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "out.txt",
+        "out.txt.manifest.json",
+        "side.txt",
+    ]
+    assert run_stage("x", out, write("new", ""), also=[side], options=Options(1)).skipped
+
+
+def test_an_output_of_another_stage_is_refused_by_its_name(tmp_path: Path, source: Path) -> None:
+    out = tmp_path / "out.txt"
+    run_stage("double", out, double(source, Options()), inputs=[source], options=Options())
+    with pytest.raises(StageError, match=r"stage \(double -> copy\)\. Use --overwrite"):
+        run_stage("copy", out, double(source, Options(1)), inputs=[source])
+
+
+@pytest.mark.parametrize("kept", ["named before", "asked for later"])
+def test_a_further_output_that_is_missing_is_made(tmp_path: Path, kept: str) -> None:
+    out, side = tmp_path / "out.txt", tmp_path / "side.txt"
+
+    def work(partial: list[Path]) -> dict[str, int]:
+        for path in partial:
+            path.write_text("rows")
+        return {}
+
+    run_stage("drop", out, work, also=[side] if kept == "named before" else [])
+    side.unlink(missing_ok=True)
+    assert not run_stage("drop", out, work, also=[side]).skipped
+    assert side.read_text() == "rows"
+    assert run_stage("drop", out, work, also=[side]).skipped
+    assert run_stage("drop", out, work).skipped, "who does not ask for it does not wait for it"
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_somebody_elses_file_is_not_overwritten_by_a_further_output(tmp_path: Path, made: bool) -> None:
+    out, side = tmp_path / "out.txt", tmp_path / "precious.txt"
+
+    def work(partial: list[Path]) -> dict[str, int]:
+        for path in partial:
+            path.write_text("rows")
+        return {}
+
+    if made:
+        run_stage("drop", out, work)
+    side.write_text("mine")
+    with pytest.raises(StageError, match=r"precious\.txt exists .*--overwrite"):
+        run_stage("drop", out, work, also=[side])
+    assert side.read_text() == "mine"
+    run_stage("drop", out, work, also=[side], overwrite=True)
+    assert side.read_text() == "rows"

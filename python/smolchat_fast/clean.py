@@ -9,14 +9,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from smolchat_fast import _core
+from smolchat_fast.arrow import as_table
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +153,8 @@ def clean(
     """Clean the text columns of a table and drop the rows that no rule can save.
 
     Args:
-        data: Any Arrow table: pyarrow, polars, pandas, DuckDB, datasets; not changed.
+        data: Any Arrow table or column (pyarrow, polars, pandas, DuckDB, datasets), or a sequence of `str`;
+            not changed.
         options: Which rules apply.
         threads: Worker threads; all cores by default. The result does not depend on it.
         progress: Called with (phase, rows done, rows in all), at most ten times a second.
@@ -163,7 +164,6 @@ def clean(
         DataError: a column is missing or holds no text.
         ValueError: an option is out of range.
 
-    >>> import pyarrow as pa
     >>> rows = pa.table({"prompt": ["你好吗?", "在吗"], "response": ["很 好！！！", " "]})
     >>> cleaned = clean(rows)
     >>> cleaned.table.to_pylist()
@@ -171,10 +171,8 @@ def clean(
     >>> cleaned.report.dropped
     {'empty': 1}
     """
-    import pyarrow as pa
-
     kept, removed, told = _core.clean_table(
-        data, json.dumps(asdict(options)), threads=threads, progress=progress
+        as_table(data), json.dumps(asdict(options)), threads=threads, progress=progress
     )
     return Cleaned(pa.table(kept), _to_report(json.loads(told)), pa.table(removed))
 

@@ -80,7 +80,7 @@ def overview() -> str:
         "",
         "  First:  smolchat-fast demo          makes a small model in a few minutes, no data needed",
         "  Then:   smolchat-fast chat runs/demo/model",
-        "  Yours:  smolchat-fast run recipes/0.2b.toml --out runs/mine --data.pretrain 'my/*.jsonl'",
+        "  Yours:  smolchat-fast run 0.2b --out runs/mine --data.pretrain 'my/*.jsonl'",
     ]
     width = max(map(len, COMMANDS))
     for group in dict.fromkeys(command.group for command in COMMANDS.values()):
@@ -213,5 +213,5 @@ def _tyro() -> Any:
 
 def _told(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename2 or error.filename}: {error.strerror}"  # of a copy, the file that is written
     return str(error)

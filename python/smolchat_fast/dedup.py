@@ -19,11 +19,10 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from smolchat_fast import _core
+from smolchat_fast.arrow import as_table, as_takeable
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage, to_json
 
-TEXT = "text"
-"""Name of the only column of rows that are plain strings."""
 REASONS = ("row", "kept_row", "similarity", "in_against")
 """Columns that say why a row goes."""
 
@@ -144,7 +143,7 @@ def deduplicate(
     """Part the rows of a table into those that stay and those that repeat an earlier one.
 
     Args:
-        data: Any Arrow table (pyarrow, polars, pandas, DuckDB, datasets), or a sequence of `str`.
+        data: Any Arrow table or column (pyarrow, polars, pandas, DuckDB, datasets), or a sequence of `str`.
         options: How rows are compared; `columns` says which columns are.
         against: A second table, for example evaluation questions: rows that are duplicates of one of
             its rows go too.
@@ -238,8 +237,6 @@ def deduplicate_files(
         | {
             "against": [path.name for path in against],
             "index": index.name if index else None,
-            "removed": bool(removed),
-            "grown": bool(grown),
         },
         also=also,
         overwrite=overwrite,
@@ -325,40 +322,8 @@ class Index:
         return index
 
 
-def as_takeable(table: pa.Table) -> pa.Table:
-    """The same with plain text columns in place of views, as polars has them: pyarrow cannot choose rows of these."""
-    plain: dict[Any, Any] = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-    fields = [field.with_type(plain.get(field.type, field.type)) for field in table.schema]
-    metadata: Any = table.schema.metadata
-    return table.cast(pa.schema(fields, metadata))
-
-
 def _as_strings(table: pa.Table) -> pa.Table:
     return table.cast(pa.schema([(name, pa.string()) for name in table.column_names]))
-
-
-def as_table(data: Any) -> pa.Table:
-    """An Arrow table of any Arrow producer, without a copy; a column or strings become the column `text`.
-
-    Raises:
-        TypeError: `data` is none of these.
-    """
-    if isinstance(data, (str, bytes)):
-        raise TypeError("expected a sequence of strings or an Arrow column or table, got one string")
-    if hasattr(data, "with_format"):  # a Dataset of `datasets`, which may have rows chosen by an index
-        return data.with_format("arrow")[:]
-    if hasattr(data, "__arrow_c_stream__"):
-        try:
-            return pa.table(data)
-        except (TypeError, ValueError, pa.ArrowInvalid):
-            return pa.Table.from_arrays([pa.chunked_array(data)], [TEXT])
-    if hasattr(data, "__arrow_c_array__"):
-        column = pa.array(data)
-        is_table = pa.types.is_struct(column.type)
-        return pa.Table.from_struct_array(column) if is_table else pa.table({TEXT: column})
-    if isinstance(data, Sequence) or hasattr(data, "__array__"):
-        return pa.table({TEXT: pa.array(data, pa.large_string())})
-    raise TypeError(f"expected a sequence of strings or an Arrow column or table, got {type(data).__name__}")
 
 
 def _find(

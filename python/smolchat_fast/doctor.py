@@ -153,7 +153,7 @@ def diagnose(
     vocabulary = _vocabulary(recipe, out)
     once, twice = count_twice(recipe.model, vocabulary)
     trainings: list[tuple[str, TrainOptions]] = [("pretrain", recipe.pretrain)]
-    if recipe.data.builtin or recipe.data.sft:
+    if "sft" in recipe.data.sets:
         trainings.append(("sft", recipe.sft))
     needs: list[Need] = []
     for name, options in trainings:

@@ -1,5 +1,7 @@
 """The main job: every stage of a recipe in order, each one skipped if it is done already.
 
+Which stages there are follows from the sets of the recipe (`DataOptions.sets`), never from what lies in OUT.
+
 ```
 OUT/corpus/          the built-in corpus, if the recipe asks for it
 OUT/data/SET/        rows, clean, unique, train, valid (SET: pretrain, sft, preference)
@@ -19,15 +21,24 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow.parquet as pq
+
 from smolchat_fast import clean, dedup, evaluate, preference, sources, split, tokenizer, train, words
-from smolchat_fast.errors import StageError, StoppedError
+from smolchat_fast.checks import missed_checks
+from smolchat_fast.errors import DataError, StageError, StoppedError
+from smolchat_fast.evaluate import Card
+from smolchat_fast.evaluate.exact import read_questions
 from smolchat_fast.progress import Progress, ignore, note
 from smolchat_fast.recipe import Recipe
 from smolchat_fast.sources import demo as demo_corpus
-from smolchat_fast.stage import read_manifest, run_stage
+from smolchat_fast.sources.demo.planted import Planted, check_planted
+from smolchat_fast.stage import output_files, read_manifest, run_stage
 
 Until = Literal["data", "tokenizer", "pretrain", "sft", "dpo", "evaluate"]
 Tell = Callable[[str], object]
+
+ANSWERS = {"pretrain": ("response",), "sft": ("response",), "preference": ("chosen", "response")}
+"""The column of the answers in the rows of each set, or the two that it may be."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,8 @@ class Done:
 
     name: str
     """Stage and, where there are several, the set: `clean sft`."""
+    out: Path
+    """What it made."""
     report: Any
     """What the stage's function returned."""
     seconds: float
@@ -52,10 +65,10 @@ class RunReport:
 
     out: Path
     stages: list[Done] = field(default_factory=list)
-
-    def ran(self, name: str) -> bool:
-        """Whether the recipe had use for that stage."""
-        return any(done.name == name for done in self.stages)
+    planted: list[Planted] = field(default_factory=list)
+    """What was planted in the built-in corpus, and found."""
+    missed: list[str] = field(default_factory=list)
+    """Checks of the recipe that the run missed, in words."""
 
     def report(self, name: str) -> Any:
         """What the stage of that name returned."""
@@ -67,9 +80,18 @@ class RunReport:
         return self.out / "model"
 
     def __str__(self) -> str:
-        if not self.model.is_dir():  # a run that ends before, as `--until` asks
+        if not any(done.out == self.model for done in self.stages):  # it ended before, as `--until` asks
             return f"made {self.out}"
         return f"made {self.model}\ntalk to it:  smolchat-fast chat {self.model}"
+
+
+class MissedError(StageError):
+    """A run made all that it should and missed checks of its recipe; `report` tells what it did."""
+
+    def __init__(self, report: RunReport) -> None:
+        missed = "; ".join(report.missed)
+        super().__init__(f"{report.model} is made, and missed {len(report.missed)} of the checks: {missed}")
+        self.report = report
 
 
 def run_recipe(
@@ -94,8 +116,10 @@ def run_recipe(
         progress: Called with (stage and phase, done, in all).
     Raises:
         DataError, ValueError: an input or an option cannot be used.
-        StageError: a stage was made with other options, or missed a check of the recipe.
+        StageError: a stage was made with other options.
+        MissedError: every stage is made, and the result misses a check of the recipe.
     """
+    _refuse_contradictions(recipe)
     run = _Run(recipe, out, threads, overwrite, tell or (lambda _: None), progress or ignore)
     parts: dict[Until, Callable[[], None]] = {
         "data": run.make_data,
@@ -114,168 +138,158 @@ def run_recipe(
         if part == until:
             break
     run.save_report()
+    if run.report.missed:
+        raise MissedError(run.report)
     return run.report
 
 
+def _refuse_contradictions(recipe: Recipe) -> None:
+    """Refuse what would else be found out at the end of a run."""
+    data, check = recipe.data, recipe.check
+    if "valid" not in recipe.split.names():
+        raise ValueError("option split.parts: training is measured on a part valid; add one, as valid=0.01")
+    if "pretrain" not in data.sets:
+        raise ValueError("option data.pretrain: names no files; give some, or set data.builtin = true")
+    if (check.exact_loss or check.preferred_gain) and "preference" not in data.sets:
+        raise ValueError(
+            "section check: exact_loss and preferred_gain are of DPO, which needs data.preference"
+        )
+    if check.planted and not data.builtin:
+        raise ValueError("option check.planted: nothing is planted without data.builtin = true")
+
+
 class _Run:
+    """One run, a method for each part; `recipe.data.sets` decides which stages they have."""
+
     def __init__(
         self, recipe: Recipe, out: Path, threads: int | None, overwrite: bool, tell: Tell, progress: Progress
     ) -> None:
         self.recipe, self.out, self.tell, self.progress = recipe, out, tell, progress
         self.common: dict[str, Any] = {"threads": threads, "overwrite": overwrite}
         self.report = RunReport(out)
+        self.sets, self.corpus = recipe.data.sets, out / "corpus"
         self.questions = recipe.data.questions
-        self.base = out / "pretrain"
+        if recipe.data.builtin and self.questions is None:
+            self.questions = self.corpus / "questions" / "test.jsonl"
+        # The last training before preferences; its set and its folder have one name.
+        self.trained = "sft" if "sft" in self.sets else "pretrain"
 
     def make_data(self) -> None:
         """Raw files of each set to rows for training and validation."""
-        if "valid" not in self.recipe.split.names():
-            raise ValueError(
-                "option split.parts: training is measured on a part valid; add one, as valid=0.01"
-            )
         data = self.recipe.data
-        raw: dict[str, Sequence[str]] = {
-            "pretrain": data.pretrain,
-            "sft": data.sft,
-            "preference": data.preference,
-        }
         if data.builtin:
-            raw = self._write_corpus()
-        if not raw["pretrain"]:
-            raise ValueError("option data.pretrain: names no files; give some, or set data.builtin = true")
-        for name, patterns in raw.items():
-            if patterns:
-                self._make_set(name, sources.expand(patterns))
+            self._do("corpus", _write_corpus, [], self.corpus, self.recipe.corpus)
+        self._refuse_unasked()
+        # All of them are read before any is worked on: what cannot be used is told at once.
+        files = {
+            name: sources.expand([self.corpus / "raw" / name / "*"] if data.builtin else getattr(data, name))
+            for name in self.sets
+        }
+        for name in self.sets:
+            self._read(name, files[name])
+        for name in self.sets:
+            self._make_set(name)
 
-    def _write_corpus(self) -> dict[str, Sequence[str]]:
-        folder = self.out / "corpus"
-
-        def write(partial: list[Path]) -> dict[str, Any]:
-            return asdict(demo_corpus.write_corpus(partial[0], self.recipe.corpus)) | {"folder": str(folder)}
-
-        def stage() -> Any:
-            options = self.recipe.corpus
-            return run_stage(
-                "corpus", folder, write, options=options, overwrite=self.common["overwrite"]
-            ).report
-
-        self._do("corpus", folder, stage)
-        self.questions = self.questions or folder / "questions" / "test.jsonl"
-        return {kind: [str(folder / "raw" / kind / "*")] for kind in ("pretrain", "sft", "preference")}
-
-    def _make_set(self, name: str, files: Sequence[Path]) -> None:
-        recipe, folder = self.recipe, self.out / "data" / name
-        rows, cleaned, unique = (folder / f"{step}.parquet" for step in ("rows", "clean", "unique"))
-        self._do(f"sources {name}", rows, lambda: self._call(sources.read_files, files, rows, recipe.sources))
-        removed = folder / "dirty.parquet"
-        self._do(
-            f"clean {name}",
-            cleaned,
-            lambda: self._call(clean.clean_files, [rows], cleaned, recipe.clean, removed=removed),
-        )
-        twins = folder / "duplicates.parquet"
-        self._do(
-            f"dedup {name}",
-            unique,
-            lambda: self._call(dedup.deduplicate_files, [cleaned], unique, recipe.dedup, removed=twins),
-        )
-        if name != "preference":
-            self._do(
-                f"split {name}",
-                folder / "train.parquet",
-                lambda: self._call(split.split_files, [unique], folder / "train.parquet", recipe.split),
+    def _refuse_unasked(self) -> None:
+        """Refuse a check on questions that nobody asks."""
+        asked = {question.set for question in read_questions(self.questions)} if self.questions else set()
+        if unasked := sorted(self.recipe.check.question_sets - asked):
+            found = ", ".join(sorted(asked)) or "names no file"
+            raise ValueError(
+                f"section check: no question is of the set {', '.join(unasked)} (data.questions: {found})"
             )
+
+    def _read(self, name: str, files: Sequence[Path]) -> None:
+        rows = self._rows(name, "rows")
+        self._do(f"sources {name}", sources.read_files, files, rows, self.recipe.sources)
+        columns = pq.read_schema(rows).names
+        if not set(ANSWERS[name]) & set(columns):
+            raise DataError(
+                f"option data.{name}: its rows have the columns {', '.join(columns)}; training takes prompt and "
+                f"{' or '.join(ANSWERS[name])}. Name the fields with sources.prompt_columns and "
+                "sources.response_column; of plain text make such pairs first, as a title and its article."
+            )
+
+    def _make_set(self, name: str) -> None:
+        recipe, folder = self.recipe, self.out / "data" / name
+        rows, cleaned, unique = (self._rows(name, step) for step in ("rows", "clean", "unique"))
+        dirty, twins = folder / "dirty.parquet", folder / "duplicates.parquet"
+        self._do(f"clean {name}", clean.clean_files, [rows], cleaned, recipe.clean, removed=dirty)
+        self._do(f"dedup {name}", dedup.deduplicate_files, [cleaned], unique, recipe.dedup, removed=twins)
+        if name != "preference":
+            self._do(f"split {name}", split.split_files, [unique], self._rows(name), recipe.split)
 
     def make_tokenizer(self) -> None:
         """Word counts and a tokenizer from the rows for training."""
-        counts, folder = self.out / "words.parquet", self.out / "tokenizer"
-        rows = [self._rows(name) for name in ("pretrain", "sft") if self._rows(name).exists()]
+        counts, recipe = self.out / "words.parquet", self.recipe
+        rows = [self._rows(name) for name in self.sets if name != "preference"]
         # A merge list is made of counted words; the other kinds learn from the text itself.
-        source = [counts] if self.recipe.tokenizer.kind == "merges" else rows
-        self._do(
-            "count", counts, lambda: self._call(words.count_words_files, rows, counts, self.recipe.words)
-        )
-        self._do(
-            "tokenizer",
-            folder,
-            lambda: self._call(tokenizer.build_tokenizer_files, source, folder, self.recipe.tokenizer),
-        )
+        source = [counts] if recipe.tokenizer.kind == "merges" else rows
+        self._do("count", words.count_words_files, rows, counts, recipe.words)
+        folder = self.out / "tokenizer"
+        self._do("tokenizer", tokenizer.build_tokenizer_files, source, folder, recipe.tokenizer)
 
     def pretrain(self) -> None:
         """A model from scratch."""
         self._do(
             "pretrain",
-            self.base,
-            lambda: self._call(
-                train.pretrain_files,
-                [self._rows("pretrain")],
-                self.base,
-                self.recipe.pretrain,
-                valid=self._rows("pretrain", "valid"),
-                tokenizer=self.out / "tokenizer",
-                model=self.recipe.model,
-            ),
+            train.pretrain_files,
+            [self._rows("pretrain")],
+            self.out / "pretrain",
+            self.recipe.pretrain,
+            valid=self._rows("pretrain", "valid"),
+            tokenizer=self.out / "tokenizer",
+            model=self.recipe.model,
         )
 
     def sft(self) -> None:
         """The pre-trained model, taught to answer."""
-        if not self._rows("sft").exists():
-            return
-        source, folder = self.base, self.out / "sft"
-        self._do(
-            "sft",
-            folder,
-            lambda: self._call(
+        if "sft" in self.sets:
+            self._do(
+                "sft",
                 train.sft_files,
                 [self._rows("sft")],
-                folder,
+                self.out / "sft",
                 self.recipe.sft,
-                model=source,
+                model=self.out / "pretrain",
                 valid=self._rows("sft", "valid"),
-            ),
-        )
-        self.base = folder
+            )
 
     def prefer(self) -> None:
-        """The model's own answers against the chosen ones: an adapter, then the merged model."""
-        prompts, final = self._rows("preference", "unique"), self.out / "model"
-        if not prompts.exists():
-            if not final.exists():
-                shutil.copytree(self.base, final)
+        """The model's own answers against the chosen ones, if the recipe has any; and the resulting model."""
+        recipe, final, base = self.recipe, self.report.model, self.out / self.trained
+        if "preference" not in self.sets:
+            self._do("model", _copy_model, [base], final)
             return
-        recipe, rejected, adapter = self.recipe, self.out / "rejected.parquet", self.out / "dpo"
-        self._do(
-            "reject",
-            rejected,
-            lambda: self._call(preference.reject_files, [prompts], rejected, recipe.reject, model=self.base),
-        )
-        self._do(
-            "dpo",
-            adapter,
-            lambda: self._call(preference.dpo_files, [rejected], adapter, recipe.dpo, model=self.base),
-        )
-        self._do(
-            "merge",
-            final,
-            lambda: self._call(preference.merge_files, [adapter], final, recipe.merge, model=self.base),
-        )
+        prompts, rejected = self._rows("preference", "unique"), self.out / "rejected.parquet"
+        tuned = self.out / "dpo"
+        self._do("reject", preference.reject_files, [prompts], rejected, recipe.reject, model=base)
+        self._do("dpo", preference.dpo_files, [rejected], tuned, recipe.dpo, model=base)
+        if recipe.dpo.lora_rank:
+            self._do("merge", preference.merge_files, [tuned], final, recipe.merge, model=base)
+        else:
+            self._do("model", _copy_model, [tuned], final)
 
     def evaluate(self) -> None:
-        """A card of the result, and one of the model before DPO to compare."""
-        models = {"model": self.out / "model"}
-        if self.report.ran("dpo"):
-            models = {"before DPO": self.base} | models
-        valid = self._rows("sft" if self._rows("sft").exists() else "pretrain", "valid")
-        for name, model in models.items():
-            card = self.out / "cards" / name.replace(" ", "-")
+        """A card of the result, and one of the model before DPO to compare; what of the checks they miss."""
+        before = self._card("before DPO", self.out / self.trained) if "preference" in self.sets else None
+        after = self._card("model", self.report.model)
+        if self.recipe.data.builtin:
+            bad = {name: self.report.report(f"sources {name}").bad for name in ("pretrain", "sft")}
+            self.report.planted = check_planted(self.out, bad)
+        self.report.missed = missed_checks(self.recipe.check, before, after, self.report.planted)
 
-            def stage(model: Path = model, card: Path = card) -> Any:
-                options, questions = self.recipe.evaluate, self.questions
-                return self._call(
-                    evaluate.evaluate_files, [valid], card, options, model=model, questions=questions
-                )
-
-            self._do(f"evaluate {name}", card, stage)
+    def _card(self, name: str, model: Path) -> Card:
+        card, valid = self.out / "cards" / name.replace(" ", "-"), self._rows(self.trained, "valid")
+        return self._do(
+            f"evaluate {name}",
+            evaluate.evaluate_files,
+            [valid],
+            card,
+            self.recipe.evaluate,
+            model=model,
+            questions=self.questions,
+        )
 
     def save_report(self) -> None:
         """Write what each stage told to `report.json`."""
@@ -289,33 +303,57 @@ class _Run:
             }
             for d in self.report.stages
         ]
-        text = json.dumps({"stages": stages}, ensure_ascii=False, indent=2, default=str)
+        told = {"stages": stages, "missed": self.report.missed}
+        text = json.dumps(told, ensure_ascii=False, indent=2, default=str)
         (self.out / "report.json").write_text(text + "\n", "utf-8")
 
     def _rows(self, name: str, part: str = "train") -> Path:
         return self.out / "data" / name / f"{part}.parquet"
 
-    def _call(
-        self, function: Callable[..., Any], inputs: Sequence[Path], out: Path, options: Any, **more: Any
+    def _do(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        inputs: Sequence[Path],
+        out: Path,
+        options: Any = None,
+        **more: Any,
     ) -> Any:
-        return function(
-            inputs, out, options, **more, **self.common, progress=_StageProgress(self._stage, self.progress)
-        )
-
-    def _do(self, name: str, out: Path, stage: Callable[[], Any]) -> None:
         """Run one stage, keep what it returns, and tell."""
-        self._stage = name
         before = read_manifest(out)
-        report = stage()
+        progress = _StageProgress(name, self.progress)
+        report = function(inputs, out, options, **more, **self.common, progress=progress)
         manifest = read_manifest(out)
         if manifest is None:
             raise StageError(f"{out} was not finished by the stage {name}")
         skipped = manifest == before
         made_hash = next((made.get("hash", "") for made in manifest.get("outputs", ())), "")
-        done = Done(name, report, manifest["seconds"], manifest["peak_mb"], skipped, made_hash)
+        done = Done(name, out, report, manifest["seconds"], manifest["peak_mb"], skipped, made_hash)
         self.report.stages.append(done)
         told = f"{done.seconds:.1f} s" if not skipped else "done before"
         self.tell(f"{name:<19} {first_line(report)}   ({told}, hash {made_hash[:12]})")
+        return report
+
+
+def _write_corpus(_: Sequence[Path], out: Path, options: Any, *, overwrite: bool, **common: Any) -> Any:
+    def write(partial: list[Path]) -> dict[str, Any]:
+        return asdict(demo_corpus.write_corpus(partial[0], options)) | {"folder": str(out)}
+
+    return run_stage("corpus", out, write, options=options, overwrite=overwrite).report
+
+
+def _copy_model(inputs: Sequence[Path], out: Path, _: Any, *, overwrite: bool, **common: Any) -> Any:
+    """The model that the last training made, under the name of the result."""
+
+    def copy(partial: list[Path]) -> dict[str, Any]:
+        files = output_files(inputs[0])
+        for path in files:
+            target = partial[0] / path.relative_to(inputs[0])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        return {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}
+
+    return run_stage("model", out, copy, inputs=inputs, overwrite=overwrite).report
 
 
 @dataclass(frozen=True)

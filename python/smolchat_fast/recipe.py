@@ -33,36 +33,50 @@ RECIPES = Path(__file__).parent / "recipes"
 """The recipes that come with the package."""
 
 
+SETS = ("pretrain", "sft", "preference")
+"""The sets of rows that a recipe may have, in the order of their use."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataOptions:
-    """Raw files of each kind; paths or globs, any format that `sources` reads."""
+    """Raw files of each set; paths or globs, any format that `sources` reads."""
 
     builtin: bool = False
     """Use the built-in demo corpus (section `corpus`) instead of files of your own."""
     pretrain: tuple[str, ...] = ()
-    """Files for pre-training: pairs or plain text."""
+    """Files for pre-training: prompts with responses."""
     sft: tuple[str, ...] = ()
     """Files for fine-tuning: instructions with answers. None: the pre-trained model is the result."""
     preference: tuple[str, ...] = ()
     """Files of prompts with chosen answers, for DPO. None: no DPO."""
     questions: Path | None = None
     """JSON lines of questions with accepted answers that the model is asked at the end."""
-    clean_preference: bool = True
-    """Clean preference rows by the rules of `clean` as well."""
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The sets that a run makes; its stages follow from them, whatever lies in its folder."""
+        return tuple(name for name in SETS if self.builtin or getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckOptions:
-    """What a run has to reach; a run that misses it ends with an error. 0: not checked."""
+    """What a run has to reach; one that misses it ends with an error. What is left out is not checked."""
 
     exact: Mapping[str, float] | None = None
     """Lowest share of right answers by question set."""
-    preferred_gain: float = 0.0
-    """Lowest rise of the share of preferred answers by DPO."""
+    preferred_gain: Mapping[str, float] | None = None
+    """Lowest rise of the share of preferred answers by DPO, by question set."""
     exact_loss: Mapping[str, float] | None = None
     """Largest fall of the share of right answers by DPO, by question set."""
     planted: float = 0.0
     """Lowest share of the planted dirt that cleaning and dedup have to find (built-in corpus only)."""
+
+    @property
+    def question_sets(self) -> frozenset[str]:
+        """The question sets that are named."""
+        return frozenset().union(
+            *(named or () for named in (self.exact, self.exact_loss, self.preferred_gain))
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +109,7 @@ def read_recipe(path: Path) -> Recipe:
         ValueError: not TOML, an unknown section or key, or a value of the wrong type; names each.
     """
     builtin = RECIPES / f"{path}.toml"
-    if not path.exists() and builtin.exists():
+    if not path.is_file() and builtin.is_file():
         path = builtin
     toml = _toml()
     try:

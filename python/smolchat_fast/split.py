@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smolchat_fast import _core
-from smolchat_fast.dedup import as_table, as_takeable
+from smolchat_fast.arrow import as_table, as_takeable
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage
 
@@ -83,7 +83,7 @@ def split(
     """Part the rows of a table into training rows and held-out parts.
 
     Args:
-        data: Any Arrow table (pyarrow, polars, pandas, DuckDB, datasets), or a sequence of `str`.
+        data: Any Arrow table or column (pyarrow, polars, pandas, DuckDB, datasets), or a sequence of `str`.
         options: How rows are parted.
         threads: Worker threads; all cores by default. The result does not depend on it.
         progress: Called with (phase, rows done, rows in all).

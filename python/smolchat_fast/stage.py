@@ -2,8 +2,8 @@
 
 A stage writes to `NAME.partial` and renames at the end. Beside a file stands `NAME.manifest.json`, in
 a folder `manifest.json`: inputs and outputs with hashes, options, counts, version. A second run with the same
-inputs and options reads the report back instead of working again; with others it refuses to
-overwrite.
+inputs and options reads the report back instead of working again, unless an output is missing; with
+others it refuses to overwrite.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from smolchat_fast.errors import StageError
 PARTIAL = ".partial"
 INT8_PACK = "int8.pack"
 """What `serve` keeps beside a model."""
-NOT_OUTPUT = ("manifest.json", "begun.json", INT8_PACK)
+MANIFEST = "manifest.json"
+BEGUN = "begun.json"
+"""In a partial folder, what it was begun with."""
+NOT_OUTPUT = (MANIFEST, BEGUN, INT8_PACK)
 """Files of a folder that are not what was made: they say how, or can be made again."""
 
 Report = dict[str, Any]
@@ -73,19 +76,18 @@ def run_stage(
         resumable: Keep the partial output of an interrupted run, a folder, for `work` to go on with.
         result: File of that folder that becomes `out`, if `out` is a file; the rest of it goes.
     Raises:
-        StageError: `out` is there and was made from other inputs or options, or by something else; or a
-            resumable stage was begun with others.
+        StageError: an output is there and was made from other inputs or options, or by something else; or
+            a resumable stage was begun with others.
         FileNotFoundError: an input is missing.
     """
     wanted = _fingerprint(name, inputs, options)
     made = read_manifest(out)
     if made is not None and not (overwrite and differences(made, wanted)):
         _refuse_if_different(out, made, wanted)
-        return Finished(made["report"], True, made["seconds"], made["peak_mb"])
-    if made is None and out.exists() and not overwrite:
-        raise StageError(
-            f"{out} exists but was not finished by this program. Use --overwrite, or another --out."
-        )
+        if all(path.exists() and path.name in _outputs(made) for path in also):
+            return Finished(made["report"], True, made["seconds"], made["peak_mb"])
+    if not overwrite:
+        _refuse_foreign(out, also)
 
     finals = [out, *also]
     partials = [path.with_name(path.name + PARTIAL) for path in finals]
@@ -96,25 +98,24 @@ def run_stage(
     out.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     try:
-        report = work(partials)
+        report = json.loads(json.dumps(work(partials)))
+        made_now = [partials[0] / result, *partials[1:]] if result else partials
+        manifest = wanted | {
+            # The hash of what was made: who runs the same recipe on the same inputs can compare.
+            "outputs": [
+                {"name": final.name, "hash": file_hash(path)}
+                for final, path in zip(finals, made_now, strict=True)
+                if path.exists()
+            ],
+            "report": report,
+            "seconds": round(time.monotonic() - began, 3),
+            "peak_mb": round(peak_mb(), 1),
+        }
+        _publish(finals, made_now, manifest)
     except BaseException:
         if not resumable:
-            _remove(*partials)
+            _remove(*partials, manifest_path(partials[0]))
         raise
-    report = json.loads(json.dumps(report))
-    made_now = [partials[0] / result, *partials[1:]] if result else partials
-    manifest = wanted | {
-        # The hash of what was made: who runs the same recipe on the same inputs can compare.
-        "outputs": [
-            {"name": final.name, "hash": file_hash(path)}
-            for final, path in zip(finals, made_now, strict=True)
-            if path.exists()
-        ],
-        "report": report,
-        "seconds": round(time.monotonic() - began, 3),
-        "peak_mb": round(peak_mb(), 1),
-    }
-    _publish(finals, made_now, manifest)
     if result:
         _remove(partials[0])
     return Finished(report, False, manifest["seconds"], manifest["peak_mb"])
@@ -122,17 +123,12 @@ def run_stage(
 
 def read_manifest(out: Path) -> dict[str, Any] | None:
     """The manifest of a finished stage, or None if `out` is not whole."""
-    path = manifest_path(out)
-    try:
-        manifest = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-        return None
-    return manifest if out.exists() else None
+    return _read_json(manifest_path(out)) if out.exists() else None
 
 
 def manifest_path(out: Path) -> Path:
     """Where the manifest of `out` stands."""
-    return out / "manifest.json" if out.is_dir() else out.with_name(out.name + ".manifest.json")
+    return out / MANIFEST if out.is_dir() else out.with_name(f"{out.name}.{MANIFEST}")
 
 
 def peak_mb() -> float:
@@ -160,9 +156,14 @@ def file_hash(path: Path) -> str:
     if not path.is_dir():
         return _core.file_hash(path)
     digest = hashlib.sha256()
-    for child in sorted(p for p in path.rglob("*") if p.is_file() and p.name not in NOT_OUTPUT):
+    for child in output_files(path):
         digest.update(f"{child.relative_to(path).as_posix()}\0{file_hash(child)}\0".encode())
     return digest.hexdigest()
+
+
+def output_files(folder: Path) -> list[Path]:
+    """The files that were made, without those that say how, at any depth."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in NOT_OUTPUT)
 
 
 def _fingerprint(name: str, inputs: Sequence[Path], options: Any) -> dict[str, Any]:
@@ -182,8 +183,25 @@ def _refuse_if_different(out: Path, made: Mapping[str, Any], wanted: Mapping[str
         )
 
 
+def _refuse_foreign(out: Path, also: Sequence[Path]) -> None:
+    """Refuse to replace what no manifest names; that of a killed run names its further outputs too."""
+    known = _outputs(_read_json(manifest_path(out)))
+    for path in (out, *also):
+        if path.exists() and path.name not in known:
+            raise StageError(
+                f"{path} exists but was not finished by this program. Use --overwrite, or name another file."
+            )
+
+
+def _outputs(manifest: Mapping[str, Any] | None) -> set[str]:
+    """Names of what was made."""
+    return {output["name"] for output in (manifest or {}).get("outputs", ())}
+
+
 def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """In words, what of a manifest is not as wanted."""
+    if made.get("stage") != wanted["stage"]:
+        return [f"stage ({made.get('stage')} -> {wanted['stage']})"]
     changes = []
     if made.get("version") != wanted["version"]:
         changes.append(f"version ({made.get('version')} -> {wanted['version']})")
@@ -192,11 +210,12 @@ def differences(made: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
         if before.get(key) != after.get(key):
             changes.append(f"{key} ({before.get(key)} -> {after.get(key)})")
     # Earlier manifests hold other hashes, under another name: their inputs count as changed.
-    was = {i.get("hash", ""): i["name"] for i in made.get("inputs", [])}
-    now = {i["hash"]: i["name"] for i in wanted["inputs"]}
-    changed = sorted({now[h] for h in now.keys() - was.keys()} | {was[h] for h in was.keys() - now.keys()})
-    if changed:
-        changes.append(f"inputs ({', '.join(changed)})")
+    was = [(i.get("hash", ""), i["name"]) for i in made.get("inputs", [])]
+    now = [(i["hash"], i["name"]) for i in wanted["inputs"]]
+    if [h for h, _ in was] != [h for h, _ in now]:
+        changed = dict(was).keys() ^ dict(now).keys()
+        names = sorted({name for h, name in (*was, *now) if h in changed})
+        changes.append(f"inputs ({', '.join(names) or 'their number or order'})")
     return changes
 
 
@@ -214,12 +233,10 @@ def _take_up(partial: Path, wanted: dict[str, Any], *, overwrite: bool) -> None:
 
     Hours of work may be in one that was begun otherwise, so only `overwrite` removes it.
     """
-    begun = partial / "begun.json"
+    begun = partial / BEGUN
     if partial.exists():
-        try:
-            changes = differences(json.loads(begun.read_text("utf-8")), wanted)
-        except (FileNotFoundError, json.JSONDecodeError):
-            changes = ["what it was begun with"]
+        before = _read_json(begun)
+        changes = ["what it was begun with"] if before is None else differences(before, wanted)
         if changes and begun.exists() and not overwrite:
             raise StageError(
                 f"{partial} was begun with other options or inputs: {'; '.join(changes)}. Use those to go on, "
@@ -232,17 +249,31 @@ def _take_up(partial: Path, wanted: dict[str, Any], *, overwrite: bool) -> None:
 
 
 def _publish(finals: Sequence[Path], partials: Sequence[Path], manifest: Mapping[str, Any]) -> None:
-    """Move the partial outputs to their names; the first, which makes the stage finished, last."""
-    text = json.dumps(manifest, ensure_ascii=False, indent=2) + "\n"
-    for final, partial in reversed(list(zip(finals, partials, strict=True))):
-        if not partial.exists():
-            continue
-        _remove(final)
-        if final is finals[0]:
-            (partial / "begun.json").unlink(missing_ok=True) if partial.is_dir() else None
-            place = partial / "manifest.json" if partial.is_dir() else manifest_path(final)
-            _write_synced(place, text)
-        partial.replace(final)
+    """Move the partial outputs to their names; the first, which makes the stage finished, last.
+
+    The manifest is written before anything else changes, so a full disk costs nothing that was made. It is
+    in its place before the further outputs are, so a run that is killed in between knows them again.
+    """
+    (out, *also), (partial, *others), draft = finals, partials, manifest_path(partials[0])
+    _write_synced(draft, json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
+    _remove(out)
+    if not partial.is_dir():
+        draft.replace(manifest_path(out))
+    for final, other in zip(also, others, strict=True):
+        if other.exists():
+            _remove(final)
+            other.replace(final)
+    partial.replace(out)
+    if out.is_dir():
+        (out / BEGUN).unlink(missing_ok=True)  # only now: without it a partial folder is thrown away
+
+
+def _read_json(path: Path) -> Any:
+    """What a JSON file holds; None if it is not there or damaged."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+        return None
 
 
 @contextmanager
@@ -258,16 +289,21 @@ def naming(path: Path) -> Iterator[None]:
 
 def _write_synced(path: Path, text: str) -> None:
     draft = path.with_name(path.name + ".draft")
-    with naming(draft), draft.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with naming(draft), draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def _remove(*paths: Path) -> None:
     for path in paths:
         if path.is_dir():
+            (path / MANIFEST).unlink(missing_ok=True)  # first: half a folder is not taken for a finished one
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

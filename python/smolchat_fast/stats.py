@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from smolchat_fast import _core
-from smolchat_fast.dedup import as_table
+from smolchat_fast.arrow import as_table
 from smolchat_fast.errors import MissingExtraError
 from smolchat_fast.progress import Progress
 from smolchat_fast.sources import expand
@@ -130,7 +130,7 @@ def stats(
     """Describe the rows of a table.
 
     Args:
-        data: Any Arrow table (pyarrow, polars, pandas, DuckDB, datasets), or a sequence of `str`.
+        data: Any Arrow table or column (pyarrow, polars, pandas, DuckDB, datasets), or a sequence of `str`.
         options: What is looked at.
         threads: Worker threads; all cores by default. The result does not depend on it.
         progress: Called with (phase, rows done, rows in all), at most ten times a second.

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from smolchat_fast import _core
+from smolchat_fast.arrow import as_table
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage, to_json
 
@@ -76,7 +77,7 @@ def count_words(
     """Count the words of a table, of a column or of a list of strings.
 
     Args:
-        data: A table or column of any library that speaks Arrow, or a list of strings.
+        data: Any Arrow table or column (pyarrow, polars, pandas, DuckDB, datasets), or a sequence of `str`.
         options: How words are counted.
         threads: Worker threads; all cores by default.
         progress: Called with (phase, texts done, texts in all).
@@ -240,20 +241,16 @@ def _suffix(out: Path) -> str:
 
 
 def text_columns(data: Any, names: Sequence[str] = ()) -> list[pa.ChunkedArray[Any]]:
-    """The text of anything that speaks Arrow, without a copy.
+    """The text of anything that `as_table` takes, without a copy.
 
     Args:
-        data: A table, a column or a list of strings.
+        data: A table, a column or a sequence of strings.
         names: Columns of a table; none: every text column but `source`.
     Raises:
         TypeError: `data` is something else.
         ValueError: a column is missing.
     """
-    if isinstance(data, (list, tuple)):
-        return [pa.chunked_array([pa.array(data, pa.string())])]
     table = as_table(data)
-    if table is None:
-        return [pa.chunked_array([data] if isinstance(data, pa.Array) else data)]
     return [table.column(name) for name in text_names(table, names)]
 
 
@@ -274,21 +271,3 @@ def text_names(table: pa.Table, names: Sequence[str] = ()) -> list[str]:
 
 def _options_json(options: WordOptions) -> str:
     return json.dumps(to_json(asdict(options)))
-
-
-def as_table(data: Any) -> pa.Table | None:
-    """`data` as a table without a copy; None if it is a single column."""
-    if isinstance(data, (pa.Table, pa.RecordBatch)):
-        return pa.table(data)
-    if isinstance(data, (pa.Array, pa.ChunkedArray)):
-        return None
-    if not hasattr(data, "__arrow_c_stream__"):
-        if hasattr(data, "__arrow_c_array__"):
-            return None
-        raise TypeError(
-            f"expected a table or column that speaks Arrow, or a list of strings, got {type(data).__name__}"
-        )
-    try:
-        return pa.table(data)
-    except (TypeError, ValueError):
-        return None

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from disk import disk_of
 from smolchat_fast.clean import clean_files
 from smolchat_fast.dedup import deduplicate_files
 from smolchat_fast.errors import DataError
@@ -95,18 +94,6 @@ def out(tmp_path: Path) -> Path:
 
 def left(out: Path) -> list[str]:
     return sorted(path.name for path in out.parent.iterdir())
-
-
-@contextmanager
-def disk_of(bytes_: int) -> Iterator[None]:
-    """No file may grow beyond this, which is how a full disk looks to who writes; needs no privilege."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # Python ignores the signal that comes with it, so that a write fails as on a full disk.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @each_stage
@@ -237,7 +224,7 @@ def test_an_empty_file_has_no_rows_and_no_file_is_an_error(stage: str, tmp_path:
     path.touch()
     assert rows_left(stage, STAGES[stage]([path], out)) == 0
     with pytest.raises(DataError, match="no input files"):
-        STAGES[stage]([], out.with_name("other.parquet"))
+        STAGES[stage]([], out.parent / "other" / "out.parquet")
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "txt"])
@@ -252,3 +239,26 @@ def test_a_line_of_10_mb_is_read_as_it_is(kind: str, tmp_path: Path, out: Path) 
     path.write_text(line[kind] + "\n", "utf-8")
     assert read_files([path], out).rows == 1
     assert pq.read_table(out)["text" if kind == "txt" else "response"].to_pylist() == [text]
+
+
+@pytest.mark.parametrize("stage", ["clean", "dedup", "split"])
+def test_a_further_output_that_is_gone_is_made_again(stage: str, tmp_path: Path, out: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pairs(["问"] * 50, [han(40, n) for n in range(50)]), path)
+    report = STAGES[stage]([path], out)
+    files = left(out)
+    for name in files:
+        if not name.startswith("out.parquet"):
+            out.with_name(name).unlink()
+    assert STAGES[stage]([path], out) == report
+    assert left(out) == files
+
+
+@pytest.mark.parametrize("make", [clean_files, deduplicate_files])
+def test_removed_rows_that_are_asked_for_later_are_written(
+    make: Callable[..., Any], tmp_path: Path, out: Path
+) -> None:
+    path, removed = tmp_path / "rows.parquet", out.with_name("removed.parquet")
+    pq.write_table(pairs(["问题", "问题"], ["回答", "回答"]), path)
+    assert make([path], out) == make([path], out, removed=removed)
+    assert removed.exists()

@@ -120,6 +120,8 @@ def test_models_and_health_and_request_ids(client: httpx.Client) -> None:
     assert len(ids) == 3
 
 
+TOOL = {"type": "function", "function": {"name": "clock", "parameters": {}}}
+
 FAULTS = [
     ({"model": "gpt-9"}, 404, "model_not_found", "model"),
     ({"messages": []}, 400, "invalid_value", "messages"),
@@ -154,7 +156,8 @@ FAULTS = [
     ({"logit_bias": {"5": 101}}, 400, "invalid_value", "logit_bias"),
     ({"logprobs": True, "top_logprobs": 21}, 400, "invalid_value", "top_logprobs"),
     ({"preset": "best"}, 400, "invalid_value", "preset"),
-    ({"tools": [{"type": "function"}]}, 400, "unsupported_parameter", "tools"),
+    ({"tools": [TOOL], "tool_choice": "required"}, 400, "unsupported_parameter", "tool_choice"),
+    ({"tools": [TOOL], "tool_choice": {"type": "function"}}, 400, "unsupported_parameter", "tool_choice"),
     ({"response_format": {"type": "json_object"}}, 400, "unsupported_parameter", "response_format"),
     ({"logprobs": 1}, 400, "invalid_value", "logprobs"),
 ]
@@ -194,6 +197,21 @@ def test_fields_without_effect_are_named_in_a_header(client: httpx.Client) -> No
     response = client.post(CHAT, json=body("你好", **fields))
     assert response.status_code == 200
     assert response.headers["x-ignored-params"] == "user"
+
+
+def test_tools_that_may_be_left_alone_are_left_alone_and_named(build_bot: BuildBot) -> None:
+    with serving(build_bot()) as client:
+        for choice in ({}, {"tool_choice": "auto"}, {"tool_choice": "none"}):
+            response = client.post(CHAT, json=body("你好", tools=[TOOL], **choice))
+            assert response.json()["choices"][0]["message"]["content"] == "你好"
+            assert response.headers["x-ignored-params"] == "tools"
+        response = client.post("/api/chat", json=body("你好", tools=[TOOL], stream=False))
+        assert response.json()["message"]["content"] == "你好"
+        assert response.headers["x-ignored-params"] == "tools"
+    with serving(build_bot(), strict=True) as client:
+        refused = client.post(CHAT, json=body("你好", tools=[TOOL]))
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tools")
+        assert client.post(CHAT, json=body("你好", tools=[])).status_code == 200
 
 
 def test_content_parts_and_developer_messages_are_read(client: httpx.Client) -> None:

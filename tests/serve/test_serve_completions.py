@@ -244,12 +244,71 @@ def test_ollama_is_spoken_where_there_are_messages(client: httpx.Client) -> None
     assert (whole["message"]["content"], whole["done_reason"]) == ("你好吗", "stop")
     load = client.post("/api/chat", json={"model": "parrot", "messages": []})
     assert json.loads(load.text)["done_reason"] == "load"
-    for fields, status in (({"model": "other"}, 404), ({"images": ["x"]}, 400), ({"tools": [1]}, 400)):
+    for fields, status in (({"model": "other"}, 404), ({"images": ["x"]}, 400), ({"format": "json"}, 400)):
         response = client.post("/api/chat", json={**body, **fields})
         assert (response.status_code, isinstance(response.json()["error"], str)) == (status, True)
     assert client.post("/api/chat", json={**body, "input_txt": "a"}).status_code == 400
     assert client.get("/api/tags").json()["models"][0]["name"] == "parrot:latest"
     assert client.get("/api/version").json()["version"]
+
+
+def test_every_refusal_is_a_bare_text_for_ollamas_clients(
+    build_bot: BuildBot, scripted: ScriptedDecoder
+) -> None:
+    with serving(build_bot()) as client:
+        for body, said in (
+            ({"messages": [{"role": "tool", "content": "a"}]}, "messages[0].role: "),
+            ({"messages": [{"role": "user"}]}, "messages[0].content: "),
+            (chat("a", options={"seed": "1"}), "options.seed: "),
+            (chat("a", options={"top_k": -1}), "option top_k = -1: "),
+            (chat("a" * 600), "the question has 601 tokens"),
+        ):
+            response = client.post("/api/chat", json=body)
+            assert response.status_code == 400
+            assert set(response.json()) == {"error"}
+            assert response.json()["error"].startswith(said)
+    scripted.gate.clear()
+    with serving(build_bot(Limits(max_running=1, max_queue=0))) as client:
+        with client.stream("POST", "/api/chat", json=chat("a")):
+            full = client.post("/api/chat", json=chat("b"))
+        scripted.gate.set()
+    assert (full.status_code, list(full.json())) == (429, ["error"])
+    assert "Try again" in full.json()["error"]
+    assert int(full.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_a_wait_that_is_too_long_has_its_status_for_ollamas_clients(
+    build_bot: BuildBot, scripted: ScriptedDecoder, stream: bool
+) -> None:
+    scripted.gate.clear()
+    with serving(build_bot(Limits(max_running=1, queue_timeout_s=0.2))) as client:
+        with client.stream("POST", "/api/chat", json=chat("a")):
+            response = client.post("/api/chat", json=chat("b", stream=stream))
+        scripted.gate.set()
+    assert (response.status_code, list(response.json())) == (503, ["error"])
+    assert response.headers["retry-after"] == "5"
+
+
+def test_images_of_ollamas_messages_are_refused(client: httpx.Client) -> None:
+    seen, blind = ({"role": "user", "content": "a", "images": images} for images in (["aGk="], []))
+    response = client.post("/api/chat", json={"messages": [blind, seen]})
+    assert (response.status_code, response.json()["error"]) == (
+        400,
+        "messages[1].images: is not supported by this server",
+    )
+    assert client.post("/api/chat", json={"messages": [blind]}).status_code == 200
+
+
+def test_messages_that_ollamas_clients_send_in_vain_are_counted(client: httpx.Client) -> None:
+    messages = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        *chat("c")["messages"],
+    ]
+    for stream in (False, True):
+        response = client.post("/api/chat", json={"messages": messages, "stream": stream})
+        assert response.headers["x-truncated-turns"] == "2"
 
 
 def test_tokens_are_told(real: httpx.Client, loaded: LoadedModel) -> None:

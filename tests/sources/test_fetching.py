@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -32,15 +33,20 @@ class Hub(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     breaks = 0
     stated = hashlib.sha256(CONTENT).hexdigest()
+    file = FILE
     asked: list[str | None] = []  # noqa: RUF012
+    tokens: list[str | None] = []  # noqa: RUF012
+    revisions: list[str] = []  # noqa: RUF012
 
     def do_HEAD(self) -> None:
         self.do_GET(body=False)
 
     def do_GET(self, body: bool = True) -> None:
+        Hub.tokens.append(self.headers.get("Authorization"))
         if self.path.startswith("/api/datasets/"):
+            Hub.revisions.append(urlsplit(self.path).path.rpartition("/revision/")[2])
             lfs = {"sha256": Hub.stated, "size": len(CONTENT), "pointerSize": 134}
-            names = [FILE, "README.md"]
+            names = [Hub.file, "README.md"]
             siblings = [
                 {"rfilename": name, "size": len(CONTENT), "blobId": "b" * 40, "lfs": lfs} for name in names
             ]
@@ -79,7 +85,7 @@ class Hub(BaseHTTPRequestHandler):
 
 @contextmanager
 def hub(breaks: int) -> Iterator[str]:
-    Hub.breaks, Hub.asked = breaks, []
+    Hub.breaks, Hub.asked, Hub.tokens, Hub.revisions = breaks, [], [], []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -132,6 +138,30 @@ def test_what_was_changed_here_is_downloaded_anew(tmp_path: Path, length: int) -
         assert fetch_set("zhihu_kol", tmp_path, mirror=address).files[0].path == path
     assert path.read_bytes() == CONTENT
     assert [found.name for found in path.parent.iterdir()] == [path.name]
+
+
+def test_another_download_can_be_repeated_and_the_token_of_the_hub_stays_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with hub(breaks=0) as address:
+        first = fetch_set("zhihu_kol", tmp_path / "one", mirror=address)
+        fetch_set("zhihu_kol", tmp_path / "two", mirror=address, like=tmp_path / "one" / "fetched.json")
+        assert first.files[0].revision == COMMIT
+        assert Hub.revisions == ["main", COMMIT]
+        assert set(Hub.tokens) == {None}
+        (tmp_path / "other.json").write_text('{"files": []}')
+        with pytest.raises(DataError, match=r"other\.json: tells no commit of wangrui6/Zhihu-KOL"):
+            fetch_set("zhihu_kol", tmp_path / "two", mirror=address, like=tmp_path / "other.json")
+
+
+def test_a_file_that_would_leave_the_folder_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Hub, "file", "../../evil.parquet")
+    with hub(breaks=0) as address, pytest.raises(DataError, match=r"outside its folder: \.\./\.\./evil"):
+        fetch_set("zhihu_kol", tmp_path / "in" / "out", mirror=address)
+    assert not list(tmp_path.rglob("evil*"))
 
 
 @pytest.mark.parametrize("by_option", [True, False], ids=["--mirror", "HF_ENDPOINT"])

@@ -139,6 +139,15 @@ def test_more_than_one_percent_bad_is_an_error_and_the_output_is_whole(tmp_path)
         rows("belle_pretrain", path, strict=True, overwrite=True)
 
 
+def test_strict_names_the_row_of_a_table_and_the_line_of_a_text(tmp_path):
+    table = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"prompt": ["问", "问"], "response": ["答", ""]}), table)
+    text = lines(tmp_path / "a.jsonl", {"prompt": "问", "response": "答"}, {"prompt": "问", "response": ""})
+    for path, place in ((table, "row 2"), (text, "line 2")):
+        with pytest.raises(DataError, match=rf"{path.name}, {place}: empty field"):
+            read_files([path], tmp_path / "out.parquet", SourceOptions(strict=True))
+
+
 def test_real_raw_files_are_read(shared_data, tmp_path):
     raw = shared_data / "raw"
     for name, file, least in (

@@ -1,13 +1,16 @@
 """Trainings in processes of their own, forked from one that has imported torch already.
 
 `forked.py kill ROWS TOKENIZER FOLDER TIMES` makes FOLDER/whole undisturbed and FOLDER/killed under fire.
-`forked.py ranks ROWS TOKENIZER FOLDER` makes FOLDER/whole in one process and FOLDER/parts in one, two, one.
-`forked.py shards ROWS TOKENIZER FOLDER OPTIMIZER` makes FOLDER/parts by turns in one process, in two with a whole
-model each, and in two that part it (FSDP2).
+`forked.py ranks ROWS TOKENIZER FOLDER` makes FOLDER/whole in one process and FOLDER/parts in two, one, two.
+`forked.py shards ROWS TOKENIZER FOLDER KIND OPTIMIZER` makes FOLDER/whole in one process and FOLDER/parts by turns in one,
+in two that part the model, and in two with a whole one each: KIND is fsdp2, zero1, zero2 or zero3.
+`forked.py stops ROWS TOKENIZER FOLDER KIND` makes FOLDER/whole in two processes and FOLDER/stopped with a stop.
 """
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import random
 import signal
@@ -87,34 +90,86 @@ def kill(rows: Path, tokenizer: Path, folder: Path, times: int) -> None:
 
 def ranks(rows: Path, tokenizer: Path, folder: Path) -> None:
     assert ended_well(fork(lambda: train(rows, tokenizer, folder / "whole", SHARED)))
-    for world, last in ((1, 5), (2, 11), (1, 18)):
+    for world, last in ((2, 5), (1, 11), (2, 18)):
         together(world, rows, tokenizer, folder / "parts", last)
 
 
-def shards(rows: Path, tokenizer: Path, folder: Path, optimizer: Any) -> None:
+def shards(rows: Path, tokenizer: Path, folder: Path, kind: str, optimizer: Any) -> None:
     # The rounding of bfloat16, in which Muon multiplies where it is fast, would hide mistakes.
     optimizers._fast_type = lambda device: torch.float32
     options = replace(SHARED, optimizer=optimizer, accumulate=4)
     assert ended_well(fork(lambda: train(rows, tokenizer, folder / "whole", options)))
-    for world, parted, last in ((1, False, 4), (2, True, 8), (2, False, 11), (2, True, 15), (1, False, 18)):
-        together(world, rows, tokenizer, folder / "parts", last, options, parted=parted)
+    for world, parts, last in ((1, "", 4), (2, kind, 8), (1, "", 11), (2, "", 13), (2, kind, 18)):
+        together(world, rows, tokenizer, folder / "parts", last, options, kind=parts)
 
 
-def part_on_cpus() -> None:
-    """What `accelerate launch --use_fsdp --fsdp_version 2` sets; accelerate heeds it on GPUs alone."""
-    os.environ |= {
-        "ACCELERATE_USE_FSDP": "true",
-        "FSDP_VERSION": "2",
-        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-        "FSDP_TRANSFORMER_CLS_TO_WRAP": "T5Block",
-        "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
+def stops(rows: Path, tokenizer: Path, folder: Path, kind: str) -> None:
+    options = replace(SHARED, optimizer="adamw", dropout=0.1, steps=8)
+    together(2, rows, tokenizer, folder / "whole", 8, options, kind=kind)
+    for last in (3, 8):
+        together(2, rows, tokenizer, folder / "stopped", last, options, kind=kind)
+
+
+FSDP2 = {
+    "ACCELERATE_USE_FSDP": "true",
+    "FSDP_VERSION": "2",
+    "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+    "FSDP_TRANSFORMER_CLS_TO_WRAP": "T5Block",
+    "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
+}
+"""What `accelerate launch --use_fsdp --fsdp_version 2` sets."""
+
+
+def zero(stage: int) -> dict[str, str]:
+    """What `accelerate launch --use_deepspeed --deepspeed_config_file` sets; small buckets, no weight is kept whole."""
+    config = {
+        "train_micro_batch_size_per_gpu": "auto",
+        "bf16": {"enabled": "auto"},
+        "zero_optimization": {
+            "stage": stage,
+            "reduce_bucket_size": 2000,
+            "allgather_bucket_size": 2000,
+            "stage3_param_persistence_threshold": 0,
+            "stage3_prefetch_bucket_size": 1000,
+            "sub_group_size": 3000,
+        },
     }
+    return {
+        "ACCELERATE_USE_DEEPSPEED": "true",
+        "ACCELERATE_DEEPSPEED_CONFIG_FILE": base64.urlsafe_b64encode(json.dumps(config).encode()).decode(),
+    }
+
+
+KINDS = {"fsdp2": FSDP2} | {f"zero{stage}": zero(stage) for stage in (1, 2, 3)}
+
+
+def part_on_cpus(kind: str) -> None:
+    """Have accelerate part a model as it does on GPUs; on CPUs it would leave that out."""
+    os.environ |= KINDS[kind]
+    if kind != "fsdp2":
+        import deepspeed
+
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = (
+            False  # gloo does; this one is compiled first
+        )
     begin = AcceleratorState.__init__
 
-    def begin_parted(state: Any, *positional: Any, fsdp_plugin: Any = None, **named: Any) -> None:
-        begin(state, *positional, fsdp_plugin=fsdp_plugin, **named)
+    def begin_parted(
+        state: Any,
+        mixed_precision: Any = None,
+        *positional: Any,
+        fsdp_plugin: Any = None,
+        deepspeed_plugin: Any = None,
+        **named: Any,
+    ) -> None:
+        begin(state, mixed_precision, *positional, fsdp_plugin=fsdp_plugin, **named)
         if fsdp_plugin is not None:
             state.distributed_type, state.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+        if deepspeed_plugin is not None:
+            deepspeed_plugin.set_mixed_precision(mixed_precision)
+            deepspeed_plugin.select(_from_accelerator_state=True)
+            state.distributed_type, state.deepspeed_plugins = DistributedType.DEEPSPEED, deepspeed_plugin
+            state._mixed_precision = "no"
 
     AcceleratorState.__init__ = begin_parted  # type: ignore[method-assign]
 
@@ -127,7 +182,7 @@ def together(
     last: int,
     options: TrainOptions = SHARED,
     *,
-    parted: bool = False,
+    kind: str = "",
 ) -> None:
     """Train up to a step in several processes; only the last one is told to stop there."""
     with socket.socket() as free:
@@ -140,8 +195,8 @@ def together(
             os.environ |= {name: str(value) for name, value in names.items()}
             os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
-        if parted:
-            part_on_cpus()
+        if kind:
+            part_on_cpus(kind)
 
         def stop(phase: str, done: int, total: int) -> None:
             if rank == world - 1 and (phase, done) == ("steps", last) and last < total:
@@ -156,12 +211,24 @@ def together(
     assert all(ended)
 
 
+def import_deepspeed() -> None:
+    """Once for all forked processes."""
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # gloo does; this one is compiled first
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    if any(argument.startswith("zero") for argument in sys.argv):
+        import_deepspeed()
     rows, tokenizer, folder = map(Path, sys.argv[2:5])
     if sys.argv[1] == "kill":
         kill(rows, tokenizer, folder, int(sys.argv[5]))
     elif sys.argv[1] == "shards":
-        shards(rows, tokenizer, folder, sys.argv[5])
+        shards(rows, tokenizer, folder, sys.argv[5], sys.argv[6])
+    elif sys.argv[1] == "stops":
+        stops(rows, tokenizer, folder, sys.argv[5])
     else:
         ranks(rows, tokenizer, folder)

@@ -15,6 +15,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from accelerate.utils import is_deepspeed_available  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from small import TINY, pairs, write_rows  # noqa: E402
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer  # noqa: E402
@@ -189,21 +190,40 @@ def test_a_run_that_is_killed_twenty_times_ends_in_the_same_weights(rows, tokeni
 
 @pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_processes(rows, tokenizer, tmp_path):
-    """One process, then two, then one: the same examples at each step, the same loss but for rounding."""
+    """Two processes, then one, then two: the same examples at each step, the same loss but for rounding."""
     forked("ranks", rows, tokenizer, tmp_path)
     assert_same_curves(tmp_path / "whole", tmp_path / "parts")
 
 
+ZERO = [
+    pytest.param(
+        f"zero{stage}",
+        marks=pytest.mark.skipif(
+            not is_deepspeed_available(), reason="no DeepSpeed: pip install 'smolchat-fast[deepspeed]'"
+        ),
+    )
+    for stage in (1, 2, 3)
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_run_goes_on_with_a_model_in_parts_and_back(optimizer, rows, tokenizer, tmp_path):
-    """One process, two with FSDP2, two without, two with, one: one curve, and one format of checkpoints."""
-    forked("shards", rows, tokenizer, tmp_path, optimizer)
+@pytest.mark.parametrize("kind", ["fsdp2", "fsdp2 muon", *ZERO])
+def test_a_run_goes_on_with_a_model_in_parts_and_back(kind, rows, tokenizer, tmp_path):
+    """One process, two that part the model, one, two that do not, two that do: one curve, one format of checkpoints."""
+    forked("shards", rows, tokenizer, tmp_path, *(kind if " " in kind else f"{kind} adamw").split())
     assert_same_curves(tmp_path / "whole", tmp_path / "parts")
     ends = [load_file(tmp_path / name / "model.safetensors") for name in ("whole", "parts")]
     assert ends[0].keys() == ends[1].keys()
     for name in ends[0]:
         torch.testing.assert_close(ends[0][name], ends[1][name], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["", "fsdp2", *ZERO[1:]])  # stage 1 saves as stage 2 does
+def test_two_processes_that_were_stopped_end_in_the_same_weights(kind, rows, tokenizer, tmp_path):
+    forked("stops", rows, tokenizer, tmp_path, kind)
+    one, other = (tmp_path / name / "model.safetensors" for name in ("whole", "stopped"))
+    assert one.read_bytes() == other.read_bytes()
 
 
 def assert_same_curves(one: Path, other: Path) -> None:

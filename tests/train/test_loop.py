@@ -306,7 +306,7 @@ def test_gradients_are_clipped_as_torch_clips_them(limit, tokenizer, tmp_path):
     target_loss_sum(run.forward, random_batch(1), run.accelerator).backward()
     parameters = list(run.plain_model.parameters())
     before = [p.grad.clone() for p in parameters]
-    found = run._clip()
+    found = run.sharding.clip()
     clipped = [p.grad.clone() for p in parameters]
     for parameter, gradient in zip(parameters, before, strict=True):
         parameter.grad = gradient

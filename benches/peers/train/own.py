@@ -47,7 +47,7 @@ def train(task: Task, setup: Own, epochs: int, validations: int) -> Curve:
             runs.append(self)
             self.accelerator.backward = watch.timed("backward", self.accelerator.backward)  # type: ignore[method-assign]
             self.optimizer.step = watch.timed("optimizer", self.optimizer.step)  # type: ignore[method-assign]
-            self._clip = watch.timed(CLIPPING, self._clip)  # type: ignore[method-assign]
+            self.sharding.clip = watch.timed(CLIPPING, self.sharding.clip)  # type: ignore[method-assign]
             found = validate(self.plain_model, self.valid, self.accelerator)  # type: ignore[arg-type]
             watch.start(found and found.loss)
             return super().train()

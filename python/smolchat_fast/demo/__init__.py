@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from smolchat_fast.demo.planted import Planted, check_planted
-from smolchat_fast.errors import StageError
-from smolchat_fast.pipeline import RunReport, run_recipe
+from smolchat_fast.pipeline import MissedError, RunReport, run_recipe
 from smolchat_fast.progress import Progress
-from smolchat_fast.recipe import CheckOptions, Recipe, read_recipe
+from smolchat_fast.recipe import Recipe, read_recipe
 
 QUESTIONS = (
     "请告诉我湖南省的省会。",
@@ -25,13 +23,10 @@ QUESTIONS = (
 
 @dataclass(frozen=True)
 class DemoReport:
-    """What the demo made, and what of its promises it kept."""
+    """What the demo made, and what it answers."""
 
     run: RunReport
-    planted: list[Planted]
     answers: dict[str, str]
-    missed: list[str]
-    """Checks of the recipe that were missed, in words."""
 
     def __str__(self) -> str:
         from smolchat_fast.demo import table
@@ -42,7 +37,7 @@ class DemoReport:
         return "\n\n".join(
             [
                 table.stages_table(self.run),
-                "planted in the raw files, and found:\n" + table.planted_table(self.planted),
+                "planted in the raw files, and found:\n" + table.planted_table(self.run.planted),
                 f"pre-training (curve: {self.run.out / 'pretrain' / 'curves.png'}):\n"
                 + table.loss_lines(self.run.out / "pretrain" / "metrics.jsonl"),
                 "unseen questions, exact match:\n" + table.answers_table(before, after),
@@ -75,18 +70,20 @@ def demo(
         tell: Called with one line about each finished stage, and with the table at the end.
         progress: Called with (stage and phase, done, in all).
     Raises:
-        StageError: a check was missed; says which, by how much.
+        MissedError: a check was missed; says which, by how much.
     """
     recipe = seeded(read_recipe(Path("demo")), seed)
-    tell = tell or (lambda _: None)
-    run = run_recipe(recipe, out, threads=threads, overwrite=overwrite, tell=tell, progress=progress)
-    planted = check_planted(out, {name: run.report(f"sources {name}").bad for name in ("pretrain", "sft")})
-    missed = missed_checks(recipe.check, run, planted)
-    report = DemoReport(run, planted, ask(run.model, QUESTIONS), missed)
+    missed: MissedError | None = None
+    try:
+        run = run_recipe(recipe, out, threads=threads, overwrite=overwrite, tell=tell, progress=progress)
+    except MissedError as error:
+        missed, run = error, error.report
+    report = DemoReport(run, ask(run.model, QUESTIONS))
     (out / "demo.json").write_text(_json(report) + "\n", "utf-8")
     if missed:
-        tell(str(report))
-        raise StageError(f"the demo missed {len(missed)} of its checks: {'; '.join(missed)}")
+        if tell:
+            tell(str(report))
+        raise missed
     return report
 
 
@@ -100,27 +97,6 @@ def seeded(recipe: Recipe, seed: int) -> Recipe:
         sft=replace(recipe.sft, seed=seed, stream=replace(recipe.sft.stream, seed=seed)),
         dpo=replace(recipe.dpo, seed=seed),
     )
-
-
-def missed_checks(check: CheckOptions, run: RunReport, planted: list[Planted]) -> list[str]:
-    """In words, what a run did not reach."""
-    before, after = run.report("evaluate before DPO").exact, run.report("evaluate model").exact
-    missed = [
-        f"{p.kind} ({p.set}): {p.share:.3f} of the planted rows found, {check.planted} wanted"
-        for p in planted
-        if p.share < check.planted
-    ]
-    for name, least in (check.exact or {}).items():
-        if after[name].share < least:
-            missed.append(f"questions {name}: {after[name].share:.3f} right, {least} wanted")
-    for name, most in (check.exact_loss or {}).items():
-        if before[name].share - after[name].share > most:
-            fell = f"{before[name].share:.3f} -> {after[name].share:.3f}"
-            missed.append(f"questions {name}: {fell} by DPO, a fall of {most} allowed")
-    gain = (after["style"].preferred or 0.0) - (before["style"].preferred or 0.0)
-    if gain < check.preferred_gain:
-        missed.append(f"preferred style: {gain:+.3f} by DPO, +{check.preferred_gain} wanted")
-    return missed
 
 
 def ask(model: Path, questions: tuple[str, ...]) -> dict[str, str]:
@@ -137,7 +113,7 @@ def ask(model: Path, questions: tuple[str, ...]) -> dict[str, str]:
 def _json(report: DemoReport) -> str:
     plain: dict[str, Any] = {
         "answers": report.answers,
-        "missed": report.missed,
-        "planted": [asdict(p) | {"share": p.share} for p in report.planted],
+        "missed": report.run.missed,
+        "planted": [asdict(p) | {"share": p.share} for p in report.run.planted],
     }
     return json.dumps(plain, ensure_ascii=False, indent=2)

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from unicodedata import east_asian_width
 
-from smolchat_fast.demo.planted import Planted
 from smolchat_fast.evaluate import Card
 from smolchat_fast.pipeline import Done, RunReport, first_line
+from smolchat_fast.sources.demo.planted import Planted
 
 SETS = {
     "A": "fact and phrasing never stood together",

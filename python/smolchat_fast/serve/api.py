@@ -22,7 +22,7 @@ from smolchat_fast.serve.events import EventStream, LineStream, watched
 from smolchat_fast.serve.guard import CLIENT, Guard
 from smolchat_fast.serve.metrics import CONTENT_TYPE, Metrics
 from smolchat_fast.serve.ollama import OllamaChat
-from smolchat_fast.serve.options import Decoding, OptionError
+from smolchat_fast.serve.options import Decoding
 from smolchat_fast.serve.problem import Problem
 from smolchat_fast.serve.reading import pieces
 from smolchat_fast.serve.record import RECORD, Unused
@@ -254,7 +254,7 @@ def _add_api_chat(app: FastAPI, bot: Chatbot, unused: Unused) -> None:
         if ("input_txt" in body) == ("messages" in body):
             raise Problem(400, "the body needs either input_txt or messages", "invalid_value")
         if "messages" in body:
-            return await _ollama(bot, request, _parsed(OllamaRequest, body), unused)
+            return await _ollama(bot, request, body, unused)
         legacy = _parsed(LegacyRequest, body)
         if not legacy.input_txt.strip():
             raise Problem(406, "input_txt: is empty", "invalid_value", param="input_txt")
@@ -277,25 +277,33 @@ def _add_api_chat(app: FastAPI, bot: Chatbot, unused: Unused) -> None:
         return {"version": __version__}
 
 
-async def _ollama(bot: Chatbot, request: Request, body: OllamaRequest, unused: Unused) -> Response:
+async def _ollama(bot: Chatbot, request: Request, body: dict[str, Any], unused: Unused) -> Response:
     try:
-        check_model(body.model, bot.name)
-        unused.tell(ignored := body.ignored())
-        answers: list[Answer] = []
-        if body.messages:
-            chat = body.as_chat()
-            prompt, forced = await asyncio.to_thread(_read_chat, bot, chat)
-            decoding = chat.decoding(bot.decoding, bot.tokens.vocabulary)
-            answers = _submit(bot, request, [prompt.ids], replace(decoding, forced=forced), 1)
-    except (Problem, OptionError, PromptTooLongError) as error:
+        return await _ollama_reply(bot, request, _parsed(OllamaRequest, body), unused)
+    except problem.EXPECTED as error:
         # Ollama's clients read a bare text.
-        status = error.status if isinstance(error, Problem) else 400
-        return JSONResponse({"error": str(error)}, status)
+        found = problem.problem_of(error)
+        return JSONResponse({"error": found.message}, found.status, found.headers)
+
+
+async def _ollama_reply(bot: Chatbot, request: Request, body: OllamaRequest, unused: Unused) -> Response:
+    check_model(body.model, bot.name)
+    unused.tell(ignored := body.ignored())
+    answers: list[Answer] = []
+    prompt = None
+    if body.messages:
+        chat = body.as_chat()
+        prompt, forced = await asyncio.to_thread(_read_chat, bot, chat)
+        decoding = chat.decoding(bot.decoding, bot.tokens.vocabulary)
+        answers = _submit(bot, request, [prompt.ids], replace(decoding, forced=forced), 1)
     reply = OllamaChat(bot, answers[0] if answers else None)
-    if body.stream is not False:
-        return LineStream(reply.lines(), answers, _headers(ignored, None))
+    headers = _headers(ignored, prompt)
     async with watched(request.receive, answers):
-        return JSONResponse(await reply.whole(), headers=_headers(ignored, None))
+        if body.stream is False:
+            return JSONResponse(await reply.whole(), headers=headers)
+        for answer in answers:
+            await answer.started()
+    return LineStream(reply.lines(), answers, headers)
 
 
 def _parsed(kind: type[Body], body: dict[str, Any]) -> Body:

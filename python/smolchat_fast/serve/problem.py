@@ -95,30 +95,31 @@ def from_validation(error: RequestValidationError) -> Problem:
     return Problem(400, f"{param}: {message[:1].lower()}{message[1:]}", "invalid_value", param=param)
 
 
+EXPECTED = (Problem, EngineError, RequestValidationError, PromptTooLongError, OptionError)
+"""What routes raise for requests that cannot be answered."""
+
+
+def problem_of(error: Exception) -> Problem:
+    """The problem that one of `EXPECTED` is."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, EngineError):
+        return from_engine(error)
+    if isinstance(error, RequestValidationError):
+        return from_validation(error)
+    if isinstance(error, OptionError):
+        return Problem(400, str(error), "invalid_value", param=error.name)
+    return Problem(400, str(error), "context_length_exceeded", param="messages")
+
+
 def install(app: FastAPI) -> None:
     """Let every error of an app leave it in this shape."""
 
-    @app.exception_handler(Problem)
-    async def problem(request: Request, error: Problem) -> JSONResponse:
-        return error.response(request.url.path)
+    async def expected(request: Request, error: Exception) -> JSONResponse:
+        return problem_of(error).response(request.url.path)
 
-    @app.exception_handler(EngineError)
-    async def engine(request: Request, error: EngineError) -> JSONResponse:
-        return from_engine(error).response(request.url.path)
-
-    @app.exception_handler(RequestValidationError)
-    async def validation(request: Request, error: RequestValidationError) -> JSONResponse:
-        return from_validation(error).response(request.url.path)
-
-    @app.exception_handler(PromptTooLongError)
-    async def too_long(request: Request, error: PromptTooLongError) -> JSONResponse:
-        return Problem(400, str(error), "context_length_exceeded", param="messages").response(
-            request.url.path
-        )
-
-    @app.exception_handler(OptionError)
-    async def option(request: Request, error: OptionError) -> JSONResponse:
-        return Problem(400, str(error), "invalid_value", param=error.name).response(request.url.path)
+    for kind in EXPECTED:
+        app.add_exception_handler(kind, expected)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> JSONResponse:

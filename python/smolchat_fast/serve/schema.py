@@ -168,9 +168,7 @@ class Sampling(_Body):
         for name in extra.keys() & UNSUPPORTED.keys():
             if extra[name] is not None and extra[name] not in UNSUPPORTED[name]:
                 raise unsupported(name)
-        ignored = sorted(
-            name for name, value in extra.items() if value is not None and name not in UNSUPPORTED
-        )
+        ignored = _without_effect(extra)
         if strict and (unknown := [name for name in ignored if name not in HARMLESS]):
             raise Problem(400, f"{unknown[0]}: no such field", "unsupported_parameter", param=unknown[0])
         return ignored
@@ -256,6 +254,15 @@ def check_model(asked: str | None, model: str) -> None:
         )
 
 
+def _without_effect(extra: dict[str, Any]) -> list[str]:
+    """Names of the fields that are neither honoured nor refused."""
+    return sorted(
+        name
+        for name, value in extra.items()
+        if value is not None and name not in UNSUPPORTED and not (name in CALLABLE and value == [])
+    )
+
+
 def unsupported(name: str) -> Problem:
     """The problem of a field that would change the answer if it worked."""
     return Problem(400, f"{name}: is not supported by this server", "unsupported_parameter", param=name)
@@ -263,9 +270,7 @@ def unsupported(name: str) -> Problem:
 
 # Fields that would change the answer if they worked, with the values that ask for nothing.
 UNSUPPORTED: dict[str, tuple[object, ...]] = {
-    "tools": ([],),
     "tool_choice": ("none", "auto"),
-    "functions": ([],),
     "function_call": ("none", "auto"),
     "response_format": ({"type": "text"},),
     "modalities": (["text"],),
@@ -274,6 +279,9 @@ UNSUPPORTED: dict[str, tuple[object, ...]] = {
     "images": ([],),
     "format": ("",),
 }
+
+# What a model may call and this one never does: it answers in words, unless tool_choice forbids that.
+CALLABLE = frozenset(["tools", "functions"])
 
 # Fields of OpenAI's that change nothing here, also where unknown ones are refused.
 HARMLESS = frozenset(
@@ -323,7 +331,7 @@ class OllamaRequest(_Body):
     def ignored(self) -> list[str]:
         """Fields that have no effect."""
         extra = {**(self.model_extra or {}), **((self.options and self.options.model_extra) or {})}
-        return sorted(name for name, value in extra.items() if value is not None and name not in UNSUPPORTED)
+        return _without_effect(extra)
 
     def as_chat(self) -> ChatRequest:
         """The same in OpenAI's words.
@@ -335,6 +343,10 @@ class OllamaRequest(_Body):
         for name in extra.keys() & UNSUPPORTED.keys():
             if extra[name] is not None and extra[name] not in UNSUPPORTED[name]:
                 raise unsupported(name)
+        for at, message in enumerate(self.messages):
+            # Where Ollama has them, unlike OpenAI's parts of a content.
+            if (message.model_extra or {}).get("images"):
+                raise unsupported(f"messages[{at}].images")
         options = self.options or OllamaOptions()
         limit = options.num_predict
         return ChatRequest(

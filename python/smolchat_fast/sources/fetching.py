@@ -1,7 +1,7 @@
 """Download what a named data set consists of, through the library of the Hugging Face Hub.
 
 It goes on where a broken download ended. Every file is then compared with the hash that the hub states, and
-`fetched.json` says which revision it is: who gives that revision gets the same bytes.
+`fetched.json` says which commits they are of: who downloads like it gets the same bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from smolchat_fast.errors import DataError, MissingExtraError
@@ -57,6 +57,7 @@ def fetch_set(
     *,
     mirror: str | None = None,
     revision: str = "main",
+    like: Path | None = None,
     tell: Callable[[str], object] | None = None,
 ) -> FetchReport:
     """Download the files of a named data set. Run it again after a break: it goes on where it ended.
@@ -64,12 +65,13 @@ def fetch_set(
     Args:
         name: As `sources list` tells it.
         out: Folder for the files, a folder in it for each repository.
-        mirror: Address to use in place of the hub's; `HF_ENDPOINT` by default.
+        mirror: Address to use in place of the hub's; `HF_ENDPOINT` by default. Your token is not sent there.
         revision: Branch, tag or commit.
+        like: `fetched.json` of another download; the same commits are taken.
         tell: Called with one line about each file.
     Raises:
         ValueError: there is no such data set, or its publisher wants it downloaded by hand.
-        DataError: a file is not the one that the hub states.
+        DataError: a file is not the one that the hub states, or `like` does not tell its commit.
         MissingExtraError: `huggingface_hub` is not installed.
         OSError: the connection failed too often; what has arrived is kept.
     """
@@ -82,10 +84,14 @@ def fetch_set(
         raise MissingExtraError(
             "downloads need one more package: pip install 'smolchat-fast[fetch]'"
         ) from error
-    api = HfApi(endpoint=mirror)
+    api = HfApi(endpoint=mirror, token=_token(mirror))
+    commits = {} if like is None else _commits(like, found.repositories)
     files = []
     for repository in found.repositories:
-        info = _try(partial(api.dataset_info, repository, revision=revision, files_metadata=True), repository)
+        wanted_revision = commits.get(repository, revision)
+        info = _try(
+            partial(api.dataset_info, repository, revision=wanted_revision, files_metadata=True), repository
+        )
         wanted = [file for file in info.siblings if _is_wanted(file.rfilename, found.patterns)]
         if not wanted:
             raise DataError(f"{repository}: no file fits {', '.join(found.patterns)}; look at {found.home}")
@@ -108,6 +114,22 @@ def fetch_set(
     return report
 
 
+def _token(mirror: str | None) -> Literal[False] | None:
+    """The token of the hub, which is for the hub alone."""
+    return None if mirror is None else False
+
+
+def _commits(path: Path, repositories: tuple[str, ...]) -> dict[str, str]:
+    """The commit of each repository as `fetched.json` tells it."""
+    try:
+        commits = {file["repository"]: file["revision"] for file in json.loads(path.read_bytes())["files"]}
+    except (ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: is no {FETCHED} of a download") from error
+    if missing := [repository for repository in repositories if repository not in commits]:
+        raise DataError(f"{path}: tells no commit of {', '.join(missing)}")
+    return commits
+
+
 def _is_wanted(path: str, patterns: tuple[str, ...]) -> bool:
     if path.rsplit("/", 1)[-1].startswith((".", "README")):
         return False
@@ -122,6 +144,8 @@ def _download(repository: str, revision: str, file: Any, folder: Path, mirror: s
     from huggingface_hub import hf_hub_url
 
     path = folder / file.rfilename
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{repository}: names a file outside its folder: {file.rfilename}")
     if path.exists() and _is_stated(path, file):
         return path
     what = f"{repository}/{file.rfilename}"
@@ -144,8 +168,8 @@ def _append(url: str, arrived: Path, size: int | None, mirror: str | None) -> No
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-    headers = build_hf_headers()
-    location = get_hf_file_metadata(url, endpoint=mirror).location
+    headers = build_hf_headers(token=_token(mirror))
+    location = get_hf_file_metadata(url, endpoint=mirror, token=_token(mirror)).location
     if urlsplit(location).netloc != urlsplit(url).netloc:
         # The token is for the hub, not for the store that it sends us to.
         headers.pop("authorization", None)

@@ -57,8 +57,8 @@ def build_tokenizer(
     """Build a tokenizer from texts or from word counts.
 
     Args:
-        data: Word counts (a table `word, count`), or texts: a table or column of any library that speaks
-            Arrow, or a list of strings. Entries never cross a word if they come from word counts; for
+        data: Word counts (a table `word, count`), or texts: any Arrow table or column, or a sequence of
+            `str`. Entries never cross a word if they come from word counts; for
             the kind `merges` the words of texts are counted first.
         options: How the tokenizer is built.
         threads: Worker threads; all cores by default.

@@ -11,9 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 from smolchat_fast import _core
+from smolchat_fast.arrow import as_table
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage
-from smolchat_fast.words import as_table, text_columns, text_names
+from smolchat_fast.words import text_names
 
 TOKENIZER_KEY = b"smolchat.tokenizer"
 """Key of a schema's metadata whose value is the hash of the tokenizer that made the ids."""
@@ -60,7 +61,7 @@ def encode(
     """The text columns of a table as lists of ids.
 
     Args:
-        data: A table or column of any library that speaks Arrow, or a list of strings.
+        data: Any Arrow table or column (pyarrow, polars, pandas, DuckDB, datasets), or a sequence of `str`.
         tokenizer: Tokenizer folder, or the `tokenizer.json` in it.
         options: What is encoded.
         threads: Worker threads; all cores by default.
@@ -73,9 +74,7 @@ def encode(
         DataError: a text is null, or `tokenizer` is none.
         ValueError: a column is missing.
     """
-    table = None if isinstance(data, (list, tuple)) else as_table(data)
-    if table is None:
-        table = pa.table({"ids": text_columns(data)[0]})
+    table = as_table(data, "ids")
     names = text_names(table, options.columns)
     lists, made_by = _core.encode_columns(
         [table.column(name) for name in names], tokenizer, threads=threads, progress=progress

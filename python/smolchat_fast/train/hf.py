@@ -21,6 +21,7 @@ from transformers import (
     PrinterCallback,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
+    T5ForConditionalGeneration,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -76,6 +77,10 @@ class HfRun(Parts):
             if not self.stop.requested:
                 self.validate()
         return not self.stop.requested
+
+    def whole_model(self) -> T5ForConditionalGeneration:
+        """The model; each process has all of its weights."""
+        return self.model
 
     def position(self) -> float:
         """Middle of the coming step as a share of the run; with epochs, if it is as long as the others."""

@@ -8,7 +8,6 @@ stream -> batches of a step -> loss sum / target tokens of the step -> clip -> o
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import time
 import warnings
@@ -18,33 +17,27 @@ from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_model as load_weights
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import clip_grads_with_norm_
 from torch.optim import Optimizer
 from transformers import T5ForConditionalGeneration
 
 from smolchat_fast.encode import IGNORED
-from smolchat_fast.errors import StageError
 from smolchat_fast.model import save_model
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.stream import Batch
-from smolchat_fast.train import sharded
 from smolchat_fast.train.checkpoint import Checkpoints, read_checkpoint
 from smolchat_fast.train.metrics import Metrics
 from smolchat_fast.train.options import TrainOptions
 from smolchat_fast.train.panel import Panel
 from smolchat_fast.train.schedule import Schedule
+from smolchat_fast.train.sharded import sharding_for
 from smolchat_fast.train.state import TrainState, random_states, seed_everything, set_random_states
 from smolchat_fast.train.stop import Stop, stop_on_signal
 from smolchat_fast.train.validation import Valid, run_batch, validate
-
-CLIP_EPSILON = 1e-6
-"""What torch adds to a norm before it divides by it."""
 
 
 class BatchSource(Protocol):
@@ -90,10 +83,9 @@ class Run(Parts):
         latest = self.checkpoints.latest()
         if latest is not None:  # before the model is parted
             load_weights(self.plain_model, latest / "model.safetensors")
-        wrapped, self.optimizer = sharded.prepare(self.accelerator, self.model, self.optimizer)
-        self.forward: nn.Module = torch.compile(wrapped) if self.options.compile else wrapped  # type: ignore[assignment]
-        # Walking through all modules at each step took 0.4 ms, half a percent of a step of the demo.
-        self.trained = [p for p in self.plain_model.parameters() if p.requires_grad]
+        share = sharding_for(self.accelerator, self.options)
+        self.sharding = share(self.accelerator, self.options, self.model, self.optimizer)
+        self.forward, self.optimizer = self.sharding.forward, self.sharding.optimizer
         self.schedule, self.state, self.stop = Schedule(self.options), TrainState(), Stop()
         self._restore(latest)
         self.saved_step: int | None = self.state.step if self.state.step else None
@@ -129,22 +121,22 @@ class Run(Parts):
             self._save()
         return ended
 
+    def whole_model(self) -> T5ForConditionalGeneration:
+        """The model with all its weights; all processes have to ask."""
+        return self.sharding.whole_model()
+
     def _step(self, micro: list[Batch], counts: Counts) -> None:
         """One change of the weights from the batches of a step."""
         lr = self.schedule.apply(self.optimizer, self._position(counts.rows))
         loss_sum = torch.zeros((), device=self.accelerator.device)
         for i, batch in enumerate(micro):
-            with self._synced(last=i == len(micro) - 1):
+            with self.sharding.synced(last=i == len(micro) - 1):
                 loss = target_loss_sum(self.forward, batch, self.accelerator, self.options.label_smoothing)
                 # Ranks average their gradients: multiplying by their number makes it a sum again.
-                self.accelerator.backward(loss * (self.accelerator.num_processes / counts.target_tokens))
+                self.sharding.backward(loss * (self.accelerator.num_processes / counts.target_tokens))
             loss_sum += loss.detach()
-        grad_norm = self._clip()
-        self.optimizer.step()
-        # What zero_grad of accelerate comes to; it inspects the optimizer first and takes three times as long.
-        for parameter in self.trained:
-            parameter.grad = None
         state = self.state
+        grad_norm = self.sharding.update(state.step + 1)
         state.step += 1
         state.rows += counts.rows
         state.target_tokens += counts.target_tokens
@@ -159,28 +151,6 @@ class Run(Parts):
         )
         self._tell(self.metrics.log_step(lr=lr, grad_norm=grad_norm))
         self.panel.advance(state, by_steps=bool(self.options.steps))
-
-    def _synced(self, *, last: bool) -> contextlib.AbstractContextManager[Any]:
-        # Gradients of several ranks meet once a step.
-        return contextlib.nullcontext() if last else self.accelerator.no_sync(self.forward)
-
-    def _clip(self) -> float:
-        """Scale the gradients down to the largest norm allowed; returns the norm they had."""
-        self.accelerator.unscale_gradients()
-        gradients = [p.grad for p in self.trained]
-        norm = sharded.gradient_norm([gradient for gradient in gradients if gradient is not None])
-        value, limit = float(norm), self.options.max_norm
-        # Scaling by one would pass over all gradients for nothing.
-        if limit and value + CLIP_EPSILON > limit:
-            clip_grads_with_norm_(self.trained, limit, norm)
-        scaler = self.accelerator.scaler
-        # fp16 passes over such a step and scales the loss by half as much. Below one, the loss is not to blame.
-        if not np.isfinite(value) and (scaler is None or scaler.get_scale() < 1):
-            raise StageError(
-                f"the gradient of step {self.state.step + 1:,} is not finite; the weights were not changed. "
-                "Use a lower --lr, a longer warm-up or another --precision; the last checkpoint is from before."
-            )
-        return value
 
     def _position(self, rows: int) -> float:
         """Middle of the coming step as a share of the run."""
@@ -227,7 +197,7 @@ class Run(Parts):
             return True
         began = time.monotonic()
         # Ranks do not wait for each other here, so none may need what another one has.
-        model = sharded.whole_model(self.plain_model)
+        model = self.whole_model()
         found = validate(
             self.forward if self.accelerator.num_processes == 1 else model,
             self.valid,
@@ -252,11 +222,11 @@ class Run(Parts):
         self.metrics.save_clock()
         main, scaler = self.accelerator.is_main_process, self.accelerator.scaler
         tensors = {
-            "optimizer": sharded.whole(self.optimizer.state_dict(), keep=main),
+            "optimizer": self.sharding.optimizer_state(keep=main),
             "scaler": scaler.state_dict() if scaler is not None else None,
             "random": self._gather(random_states()),
         }
-        model = sharded.whole_model(self.plain_model)
+        model = self.whole_model()
         saved = self._write(model, tensors) if main else True
         self.accelerator.wait_for_everyone()
         if saved:
@@ -296,7 +266,7 @@ class Run(Parts):
             self.state.stream = self.batches.state_dict()
             return
         self.state, tensors = read_checkpoint(latest)
-        sharded.load_optimizer(self.optimizer, tensors["optimizer"])
+        self.sharding.load_optimizer(tensors["optimizer"])
         if self.accelerator.scaler is not None and tensors["scaler"] is not None:
             self.accelerator.scaler.load_state_dict(tensors["scaler"])
         self.batches.load_state_dict(self.state.stream)

@@ -31,9 +31,9 @@ from smolchat_fast.train.loop import Run
 from smolchat_fast.train.optimizer import build_optimizer, freeze
 from smolchat_fast.train.options import WATCHED_ONLY, TrainOptions
 from smolchat_fast.train.ranks import lead_or_follow, on_cpu
-from smolchat_fast.train.sharded import check_sharding, whole_model
+from smolchat_fast.train.sharded import sharding_for
 from smolchat_fast.train.state import seed_everything
-from smolchat_fast.train.trackers import start_trackers, trackers_for
+from smolchat_fast.train.trackers import end_trackers, start_trackers, trackers_for
 from smolchat_fast.train.validation import Answers, Valid
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ class Plan:
             mixed_precision={"fp32": "no"}.get(options.precision, options.precision),
             **trackers_for(options.trackers, partial),
         )
-        check_sharding(accelerator, options)
+        sharding_for(accelerator, options)  # refuses before anything is read
+        parameters = count_parameters(model), count_parameters(model, trainable=True)
         seed_everything(options.seed, rank=accelerator.process_index)
         run = _kind(options)(
             options=options,
@@ -110,13 +111,13 @@ class Plan:
         try:
             ended = run.train()
         finally:
-            accelerator.end_training()
+            end_trackers(accelerator)
         if not ended:
             raise _stopped(run, partial, out)
-        whole = whole_model(model)
+        whole = run.whole_model()
         if accelerator.is_main_process:
             self._finish(run, whole, partial)
-        return _report(run, model)
+        return _report(run, *parameters)
 
     def _prepare(self, model: T5ForConditionalGeneration) -> None:
         """Make the model as the options want it in training."""
@@ -226,12 +227,12 @@ def torch_settings(options: TrainOptions, threads: int | None) -> Iterator[None]
         torch.set_flush_denormal(False)
 
 
-def _report(run: Run | HfRun, model: T5ForConditionalGeneration) -> Report:
+def _report(run: Run | HfRun, parameters: int, trained: int) -> Report:
     state = run.state
     losses = [line["loss"] for line in training(read_lines(run.out / METRICS))]
     return {
-        "parameters": count_parameters(model),
-        "trained_parameters": count_parameters(model, trainable=True),
+        "parameters": parameters,
+        "trained_parameters": trained,
         "steps": state.step,
         "rows": state.rows,
         "target_tokens": state.target_tokens,

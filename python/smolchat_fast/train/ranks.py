@@ -6,6 +6,7 @@ for a finished output, write, and publish; the others wait for its word.
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -37,6 +38,7 @@ def lead_or_follow(stage: Callable[[Callable[[], T]], T], train: Callable[[], T]
     ranks = PartialState(cpu=on_cpu())
     if ranks.num_processes == 1:
         return stage(train)
+    atexit.register(ranks.destroy_process_group)  # not before: another training may follow
     if not ranks.is_main_process:
         word, problem = _share(None)
         if word == "fail":

@@ -44,3 +44,12 @@ def start_trackers(accelerator: Accelerator, run: str, options: TrainOptions) ->
             name: value for name, value in asdict(options).items() if isinstance(value, int | float | str)
         }
         accelerator.init_trackers(PROJECT, config=flat, init_kwargs={"wandb": {"name": run}})
+
+
+def end_trackers(accelerator: Accelerator) -> None:
+    """Have the trackers send what they hold back.
+
+    `end_training` of accelerate would also part processes that still have to write the model.
+    """
+    for tracker in accelerator.trackers:
+        tracker.finish()

@@ -1,6 +1,6 @@
 use std::ops::Range;
 
-use memchr::{memchr, memmem};
+use memchr::{memchr, memchr_iter, memchr3, memmem};
 
 use super::edit::{after, before};
 use crate::text::is_han;
@@ -58,11 +58,10 @@ fn merged(mut spans: Vec<Range<usize>>) -> Vec<Range<usize>> {
 
 /// Lines with the place where each begins.
 pub fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    text.split_inclusive('\n').scan(0, |at, line| {
-        let start = *at;
-        *at += line.len();
-        Some((start, line.strip_suffix('\n').unwrap_or(line)))
-    })
+    let last = (!text.is_empty() && !text.ends_with('\n')).then_some(text.len());
+    let ends = memchr_iter(b'\n', text.as_bytes()).chain(last);
+    ends.scan(0, |at, end| Some((std::mem::replace(at, end + 1), end)))
+        .map(|(start, end)| (start, &text[start..end]))
 }
 
 /// Blocks between lines of three or more backticks or tildes; one that is never closed goes to the end.
@@ -209,7 +208,9 @@ fn line_kind(line: &str) -> LineKind {
         return LineKind::Comment;
     }
     // Most lines: Chinese, with nothing that could set the Chinese apart from code.
-    if !trimmed.contains(['"', '\'', '#', '/']) && trimmed.chars().any(is_han) {
+    let bytes = trimmed.as_bytes();
+    let may_hide = memchr3(b'"', b'\'', b'#', bytes).or_else(|| memchr(b'/', bytes));
+    if may_hide.is_none() && trimmed.chars().any(is_han) {
         return LineKind::Prose;
     }
     let bare = without_strings_and_comments(trimmed);
@@ -315,7 +316,7 @@ fn address_end(text: &str, start: usize) -> usize {
 /// Marks at the end belong to the sentence around an address, and so does a bracket that it does not open.
 fn trim_address(text: &str, start: usize, mut end: usize) -> usize {
     let unopened = |open: u8, close: u8| {
-        let count = |wanted| memchr::memchr_iter(wanted, &text.as_bytes()[start..end]).count();
+        let count = |wanted| memchr_iter(wanted, &text.as_bytes()[start..end]).count();
         count(close).saturating_sub(count(open))
     };
     let (mut round, mut square) = (unopened(b'(', b')'), unopened(b'[', b']'));
@@ -334,7 +335,7 @@ fn trim_address(text: &str, start: usize, mut end: usize) -> usize {
 fn mails(text: &str, found: &mut Vec<Range<usize>>) {
     let bytes = text.as_bytes();
     let is_part = |b: &u8| b.is_ascii_alphanumeric() || b"._%+-".contains(b);
-    for at in memchr::memchr_iter(b'@', bytes) {
+    for at in memchr_iter(b'@', bytes) {
         let name = bytes[..at].iter().rev().take_while(|b| is_part(b)).count();
         let host =
             bytes[at + 1..].iter().take_while(|b| b.is_ascii_alphanumeric() || b".-".contains(b)).count();

@@ -141,7 +141,7 @@ fn next_parsed(file: &mut RawFile) -> Result<Option<RecordBatch>> {
         None => Ok(Some(parsed.batch)),
         Some(bad) => Err(Error::Record {
             path: file.plan().path.to_path_buf(),
-            place: Place::Line(bad.line),
+            place: file.plan().format.place(bad.line),
             problem: format!(
                 "{}; read this file with the command `sources` first, which counts such records and goes on",
                 bad.problem()

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Result};
 use crate::io::ParquetOutput;
 use crate::io::raw::{Bad, Parsed, Piece, RawFile, Reason, parse};
 pub use crate::io::raw::{Format, Shape, SourceOptions, TextUnit};
@@ -127,7 +127,7 @@ fn read_file(
             if options.strict
                 && let Some(bad) = parsed.bad.samples.first()
             {
-                let place = Place::Line(bad.line);
+                let place = plan.format.place(bad.line);
                 return Err(Error::Record { path: report.path, place, problem: bad.problem() });
             }
             output.write(&parsed.batch)?;

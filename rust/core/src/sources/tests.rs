@@ -107,6 +107,26 @@ fn any_encoding_and_compression_gives_the_same_rows() {
 }
 
 #[test]
+fn the_format_is_told_by_the_content_and_by_the_name_without_its_compression() {
+    let pair = r#"{"prompt": "问", "response": "答"}"#;
+    let csv = "prompt,response\n问,答\n";
+    let array = format!("[\n  {pair}\n]");
+    for (name, text, format) in [
+        ("a.txt", pair, "JSON lines"),
+        ("a.txt", array.as_str(), "JSON"),
+        ("a.csv.gz", csv, "CSV"),
+        ("a.csv.zst", csv, "CSV"),
+        ("a.csv.bz2", csv, "CSV"),
+    ] {
+        let (report, found) = Folder::new().read_one(name, text);
+        assert_eq!((report.files[0].format, found), (format, rows(&[&["问", "答"]])), "{name}");
+    }
+    for text in ["{今天}天气很好。", "[{一}] 二"] {
+        assert_eq!(Folder::new().read_one("a.txt", text).1, rows(&[&[text]]));
+    }
+}
+
+#[test]
 fn traditional_chinese_in_big5_is_told() {
     let text =
         "question,answer\n臺灣最高的山是哪一座？,臺灣最高的山是玉山，海拔三千九百五十二公尺。\n".repeat(4);

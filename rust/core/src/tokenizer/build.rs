@@ -146,7 +146,7 @@ fn build(chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Built>
     };
     job.phase("check", options.vocab_size as u64);
     let mut tokenizer = vocabulary.to_tokenizer(&options.added_tokens, true)?;
-    let lost = unreachable(&tokenizer)?;
+    let lost = unreachable(&tokenizer, job)?;
     if !lost.is_empty() {
         vocabulary.remove(&lost)?;
         tokenizer = vocabulary.to_tokenizer(&options.added_tokens, true)?;

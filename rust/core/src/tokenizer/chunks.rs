@@ -72,13 +72,23 @@ impl ChunkCounter {
 
 /// The chunks of counted words: a word that holds several pieces counts as each of them.
 pub fn chunks_of(words: &WordCounts) -> Chunks {
-    let mut counts = Counts::default();
+    // Words are distinct and nearly all are one chunk, so only the chunks of others are looked up.
+    let mut chunks: Chunks = Vec::with_capacity(words.len());
+    let mut parted = Counts::default();
     for (word, count) in words.iter() {
         for chunk in pieces(word).flat_map(parts) {
-            *counts.entry(chunk.into()).or_insert(0) += count;
+            if chunk.len() == word.len() {
+                chunks.push((chunk.into(), count));
+            } else {
+                *parted.entry(chunk.into()).or_insert(0) += count;
+            }
         }
     }
-    counts.into_iter().collect()
+    for (chunk, count) in &mut chunks {
+        *count += parted.remove(chunk).unwrap_or_default();
+    }
+    chunks.extend(parted);
+    chunks
 }
 
 /// A piece in parts of at most [`MAX_CHARS`] characters.

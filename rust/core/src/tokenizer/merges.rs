@@ -3,17 +3,23 @@
 use std::cmp::Reverse;
 
 use compact_str::CompactString;
+use rayon::prelude::*;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 
 use super::alphabet::Alphabet;
 use super::chunks::Chunks;
 use super::options::TokenizerOptions;
 use super::vocabulary::Vocabulary;
+use crate::char_map::CharMap;
 use crate::error::Result;
 use crate::job::Job;
 
 /// Words between two looks at whether the job was asked to stop.
 const CHECK_EVERY: u64 = 1_024;
+
+/// Tokens of a word; few words need more places.
+type Tokens = SmallVec<[u32; 12]>;
 
 /// Takes words by count; each adds the merges that make it of what the list so far makes of it.
 ///
@@ -22,11 +28,14 @@ const CHECK_EVERY: u64 = 1_024;
 pub fn build(mut words: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Vocabulary> {
     let slots = options.slots();
     let alphabet = Alphabet::new(&words, options.coverage, slots);
-    let mut list = MergeList::new(&alphabet);
+    let mut list = MergeList::new(&alphabet, words.len().min(slots));
     words.retain(|(word, count)| {
         *count >= options.min_count && (2..=options.max_chars).contains(&word.chars().count())
     });
-    words.sort_unstable_by(|(a, m), (b, n)| (Reverse(m), a).cmp(&(Reverse(n), b)));
+    job.run(|| {
+        words.par_sort_by(|(a, m), (b, n)| (Reverse(m), a).cmp(&(Reverse(n), b)));
+        Ok(())
+    })?;
 
     job.phase("merge", words.len() as u64);
     for ((word, count), seen) in words.iter().zip(1u64..) {
@@ -44,26 +53,23 @@ pub fn build(mut words: Chunks, options: &TokenizerOptions, job: &Job) -> Result
 }
 
 struct MergeList {
-    characters: FxHashMap<char, u32>,
+    /// The token of each character, plus 1.
+    characters: CharMap<u32>,
     pieces: Vec<CompactString>,
-    /// What two tokens make, and when.
-    merges: FxHashMap<(u32, u32), Merge>,
+    /// The token that a pair makes; a later merge makes a higher one.
+    merges: FxHashMap<u64, u32>,
     order: Vec<(u32, u32)>,
 }
 
-#[derive(Clone, Copy)]
-struct Merge {
-    rank: u32,
-    made: u32,
-}
-
 impl MergeList {
-    fn new(alphabet: &Alphabet) -> Self {
+    fn new(alphabet: &Alphabet, merges: usize) -> Self {
+        let mut pieces = Vec::with_capacity(alphabet.len() + merges);
+        pieces.extend(alphabet.iter().map(|c| CompactString::from(&*c.encode_utf8(&mut [0; 4]))));
         Self {
-            characters: alphabet.iter().zip(0..).collect(),
-            pieces: alphabet.iter().map(|c| c.to_string().into()).collect(),
-            merges: FxHashMap::default(),
-            order: Vec::new(),
+            characters: alphabet.iter().zip(1..).collect(),
+            pieces,
+            merges: FxHashMap::with_capacity_and_hasher(merges, Default::default()),
+            order: Vec::with_capacity(merges),
         }
     }
 
@@ -78,38 +84,110 @@ impl MergeList {
         if tokens.len() > room + 1 {
             return;
         }
-        // In a word that repeats itself one merge may act twice, so it is cut anew each time.
+        // A new merge comes after all others and what it makes is in none of them: it is all that changes.
         while let [left, right, ..] = tokens[..] {
-            self.add(left, right);
-            tokens = self.encode(word);
+            let made = self.add(left, right);
+            merge(&mut tokens, (left, right), made);
         }
     }
 
-    fn add(&mut self, left: u32, right: u32) {
+    fn add(&mut self, left: u32, right: u32) -> u32 {
         let made = self.pieces.len() as u32;
         let mut piece = self.pieces[left as usize].clone();
         piece.push_str(&self.pieces[right as usize]);
         self.pieces.push(piece);
-        self.merges.insert((left, right), Merge { rank: self.order.len() as u32, made });
+        self.merges.insert(key(left, right), made);
         self.order.push((left, right));
+        made
     }
 
     /// The tokens that the list so far makes of a word: always the earliest merge, leftmost first.
-    fn encode(&self, word: &str) -> Vec<u32> {
-        let mut tokens: Vec<u32> = word.chars().map(|c| self.characters[&c]).collect();
-        loop {
-            let known = |pair: &[u32]| self.merges.get(&(pair[0], pair[1])).copied();
-            let merges = tokens
-                .windows(2)
-                .enumerate()
-                .filter_map(|(at, pair)| known(pair).map(|m| (m.rank, at, m.made)));
-            let Some((_, at, made)) = merges.min() else { return tokens };
-            tokens.splice(at..at + 2, [made]);
+    fn encode(&self, word: &str) -> Tokens {
+        let mut tokens: Tokens = word.chars().map(|c| self.characters.get(c) - 1).collect();
+        // What each token makes with the one behind it.
+        let makes = |pair: &[u32]| self.merges.get(&key(pair[0], pair[1])).copied().unwrap_or(u32::MAX);
+        let mut made: Tokens = tokens.windows(2).map(makes).collect();
+        while let Some((at, &earliest)) = made.iter().enumerate().min_by_key(|&(at, made)| (*made, at))
+            && earliest < u32::MAX
+        {
+            tokens[at] = earliest;
+            tokens.remove(at + 1);
+            made.remove(at);
+            for pair in at.saturating_sub(1)..made.len().min(at + 1) {
+                made[pair] = makes(&tokens[pair..pair + 2]);
+            }
         }
+        tokens
     }
 
     fn into_merges(self) -> Vec<(CompactString, CompactString)> {
         let piece = |id: u32| self.pieces[id as usize].clone();
         self.order.iter().map(|&(left, right)| (piece(left), piece(right))).collect()
+    }
+}
+
+fn key(left: u32, right: u32) -> u64 {
+    u64::from(left) << 32 | u64::from(right)
+}
+
+/// Puts `made` in place of each such pair, leftmost first.
+fn merge(tokens: &mut Tokens, pair: (u32, u32), made: u32) {
+    let mut at = 0;
+    while at + 1 < tokens.len() {
+        if (tokens[at], tokens[at + 1]) == pair {
+            tokens[at] = made;
+            tokens.remove(at + 1);
+        }
+        at += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same by the rule itself: before each merge the word is cut anew.
+    fn plainly(words: &Chunks) -> Vec<(String, String)> {
+        let mut order: Vec<(String, String)> = Vec::new();
+        let mut ranks: HashMap<(String, String), usize> = HashMap::new();
+        let encode = |word: &str, ranks: &HashMap<(String, String), usize>| {
+            let mut tokens: Vec<String> = word.chars().map(String::from).collect();
+            loop {
+                let pairs = tokens.windows(2).map(|pair| (pair[0].clone(), pair[1].clone())).enumerate();
+                let first = pairs.filter_map(|(at, pair)| Some((*ranks.get(&pair)?, at))).min();
+                let Some((_, at)) = first else { return tokens };
+                let right = tokens.remove(at + 1);
+                tokens[at].push_str(&right);
+            }
+        };
+        for (word, _) in words {
+            while let [left, right, ..] = &encode(word, &ranks)[..] {
+                let pair = (left.clone(), right.clone());
+                ranks.insert(pair.clone(), order.len());
+                order.push(pair);
+            }
+        }
+        order
+    }
+
+    proptest! {
+        #[test]
+        fn the_merges_are_those_of_the_rule(words in prop::collection::vec("[天气好a]{1,7}", 0..40)) {
+            let counts = (1..=words.len() as u64).rev();
+            let mut words: Chunks = words.into_iter().map(CompactString::from).zip(counts).collect();
+            let mut known = std::collections::HashSet::new();
+            words.retain(|(word, _)| known.insert(word.clone()));
+            let options = TokenizerOptions { min_count: 0, ..TokenizerOptions::default() };
+            let job = Job::new(Some(2)).expect("threads");
+            let Vocabulary::Merged { merges, .. } = build(words.clone(), &options, &job).expect("builds") else {
+                panic!("a list of merges");
+            };
+            let merges: Vec<_> = merges.into_iter().map(|(left, right)| (left.into(), right.into())).collect();
+            prop_assert_eq!(merges, plainly(&words));
+        }
     }
 }

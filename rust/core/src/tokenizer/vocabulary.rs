@@ -1,13 +1,20 @@
 //! Entries and merges, and the file that the `tokenizers` library reads.
 
 use compact_str::CompactString;
+use rayon::prelude::*;
 use rustc_hash::FxHashSet;
-use serde_json::{Map, Value, json};
-use tokenizers::Tokenizer;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::models::unigram::Unigram;
+use tokenizers::{
+    AddedToken, DecoderWrapper, ModelWrapper, PostProcessorWrapper, PreTokenizerWrapper, Tokenizer,
+};
 
 use super::pieces::pattern;
 use super::special::{EOS, FIRST_CHARACTER, SPECIALS, UNK, fixed_tokens, name_cutter};
 use crate::error::{Error, Result};
+use crate::job::Job;
 
 /// What a tokenizer knows beside special and byte tokens.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,9 +45,30 @@ impl Vocabulary {
     /// `added` are further special tokens, after all others; `split` keeps tokens inside runs of one kind
     /// of character.
     pub fn to_tokenizer(&self, added: &[String], split: bool) -> Result<Tokenizer> {
-        let internal = |error: &dyn std::fmt::Display| Error::Internal(format!("tokenizer.json: {error}"));
-        let mut tokenizer: Tokenizer =
-            serde_json::from_value(self.to_json(added, split)).map_err(|error| internal(&error))?;
+        let pre_tokenizer = match self {
+            _ if split => Some(cut_at(&pattern())),
+            Self::Scored(_) => Some(cut_at(&name_cutter())),
+            // No merge leads to a name.
+            Self::Merged { .. } => None,
+        };
+        let sequence = |id: &str, kind: u32| json!({"Sequence": {"id": id, "type_id": kind}});
+        let end = |kind: u32| json!({"SpecialToken": {"id": EOS, "type_id": kind}});
+        let post_processor = json!({
+            "type": "TemplateProcessing",
+            "single": [sequence("A", 0), end(0)],
+            "pair": [sequence("A", 0), end(0), sequence("B", 1), end(1)],
+            "special_tokens": {EOS: {"id": EOS, "ids": [1], "tokens": [EOS]}},
+        });
+        let decoder = json!({"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]});
+        let specials = SPECIALS.into_iter().chain(added.iter().map(String::as_str));
+        let specials = specials.map(|token| AddedToken::from(token, true).normalized(false));
+
+        let mut tokenizer = Tokenizer::new(self.model().map_err(internal)?);
+        tokenizer
+            .with_pre_tokenizer(pre_tokenizer.map(part::<PreTokenizerWrapper>).transpose()?)
+            .with_post_processor(Some(part::<PostProcessorWrapper>(post_processor)?))
+            .with_decoder(Some(part::<DecoderWrapper>(decoder)?));
+        tokenizer.add_special_tokens(specials).map_err(internal)?;
         tokenizer.set_encode_special_tokens(true);
         Ok(tokenizer)
     }
@@ -70,68 +98,36 @@ impl Vocabulary {
         Ok(())
     }
 
-    fn to_json(&self, more: &[String], split: bool) -> Value {
-        let added = |(id, token): (usize, &str)| {
-            json!({
-                "id": id, "content": token, "special": true, "normalized": false,
-                "single_word": false, "lstrip": false, "rstrip": false,
-            })
-        };
-        let pre_tokenizer = match self {
-            _ if split => cut_at(&pattern()),
-            Self::Scored(_) => cut_at(&name_cutter()),
-            // No merge leads to a name.
-            Self::Merged { .. } => Value::Null,
-        };
-        let first_added = FIRST_CHARACTER + self.entries().count();
-        let sequence = |id: &str, kind: u32| json!({"Sequence": {"id": id, "type_id": kind}});
-        let end = |kind: u32| json!({"SpecialToken": {"id": EOS, "type_id": kind}});
-        json!({
-            "version": "1.0",
-            "truncation": null,
-            "padding": null,
-            "added_tokens": SPECIALS
-                .into_iter()
-                .enumerate()
-                .chain((first_added..).zip(more.iter().map(String::as_str)))
-                .map(added)
-                .collect::<Vec<_>>(),
-            "normalizer": null,
-            "pre_tokenizer": pre_tokenizer,
-            "post_processor": {
-                "type": "TemplateProcessing",
-                "single": [sequence("A", 0), end(0)],
-                "pair": [sequence("A", 0), end(0), sequence("B", 1), end(1)],
-                "special_tokens": {EOS: {"id": EOS, "ids": [1], "tokens": [EOS]}},
-            },
-            "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
-            "model": self.model(),
-        })
-    }
-
-    fn model(&self) -> Value {
+    fn model(&self) -> tokenizers::Result<ModelWrapper> {
         match self {
             Self::Merged { entries, merges } => {
                 let tokens = fixed_tokens().chain(entries.iter().map(|entry| entry.to_string()));
-                let vocab: Map<String, Value> =
-                    tokens.zip(0u32..).map(|(token, id)| (token, id.into())).collect();
-                let merges: Vec<[&str; 2]> = merges.iter().map(|(left, right)| [&**left, &**right]).collect();
-                json!({
-                    "type": "BPE", "dropout": null, "unk_token": UNK, "continuing_subword_prefix": null,
-                    "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": true,
-                    "ignore_merges": false, "vocab": vocab, "merges": merges,
-                })
+                let merges = merges.iter().map(|(left, right)| (left.to_string(), right.to_string()));
+                let model = BPE::builder()
+                    .vocab_and_merges(tokens.zip(0..).collect::<Vocab>(), merges.collect())
+                    .unk_token(UNK.into())
+                    .byte_fallback(true);
+                model.build().map(ModelWrapper::from)
             }
             Self::Scored(scored) => {
                 // What is never to be chosen for its string lies below every piece.
                 let lowest = scored.iter().map(|&(_, score)| score).fold(0.0, f64::min) - 10.0;
                 let fixed = fixed_tokens().map(|token| (token, lowest));
                 let scored = scored.iter().map(|(piece, score)| (piece.to_string(), *score));
-                let vocab: Vec<(String, f64)> = fixed.chain(scored).collect();
-                json!({"type": "Unigram", "unk_id": SPECIALS.len() - 1, "vocab": vocab, "byte_fallback": true})
+                Unigram::from(fixed.chain(scored).collect(), Some(SPECIALS.len() - 1), true)
+                    .map(ModelWrapper::from)
             }
         }
     }
+}
+
+/// A part of a tokenizer as `tokenizer.json` writes it.
+fn part<T: DeserializeOwned>(described: Value) -> Result<T> {
+    serde_json::from_value(described).map_err(internal)
+}
+
+fn internal(error: impl std::fmt::Display) -> Error {
+    Error::Internal(format!("tokenizer: {error}"))
 }
 
 /// A pre-tokenizer whose pieces are the matches of a pattern, and what is between them.
@@ -140,15 +136,13 @@ pub fn cut_at(pattern: &str) -> Value {
 }
 
 /// Entries, longer than a character, that the tokenizer never makes of their own text.
-pub fn unreachable(tokenizer: &Tokenizer) -> Result<Vec<String>> {
-    let internal = |error: tokenizers::Error| Error::Internal(error.to_string());
-    let mut lost = Vec::new();
-    for id in FIRST_CHARACTER as u32..tokenizer.get_vocab_size(false) as u32 {
-        let entry =
-            tokenizer.id_to_token(id).ok_or_else(|| Error::Internal(format!("id {id} has no entry")))?;
-        if tokenizer.encode_fast(entry.as_str(), false).map_err(internal)?.get_ids() != [id] {
-            lost.push(entry);
-        }
-    }
-    Ok(lost)
+pub fn unreachable(tokenizer: &Tokenizer, job: &Job) -> Result<Vec<String>> {
+    let ids = FIRST_CHARACTER as u32..tokenizer.get_vocab_size(false) as u32;
+    let lost = ids.into_par_iter().map(|id| {
+        job.advance(1)?;
+        let entry = tokenizer.id_to_token(id).ok_or_else(|| internal(format!("id {id} has no entry")))?;
+        let encoded = tokenizer.encode_fast(entry.as_str(), false).map_err(internal)?;
+        Ok((encoded.get_ids() != [id]).then_some(entry))
+    });
+    job.run(|| lost.filter_map(Result::transpose).collect())
 }

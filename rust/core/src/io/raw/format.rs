@@ -4,6 +4,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::fields::is_known_name;
+use crate::error::Place;
 
 /// Lines looked at to tell JSON lines from one JSON value.
 const LINES: usize = 20;
@@ -59,6 +60,15 @@ impl FileFormat {
         }
     }
 
+    /// Where the record of this number is, counted from 1.
+    #[must_use]
+    pub const fn place(self, number: u64) -> Place {
+        match self {
+            Self::Parquet => Place::Row(number),
+            _ => Place::Line(number),
+        }
+    }
+
     /// The format of a file that begins with `head`.
     pub(super) fn detect(path: &Path, head: &str, wanted: Format, separator: Option<u8>) -> Self {
         let csv = || Self::Csv(separator.unwrap_or_else(|| guess_separator(head)));
@@ -72,8 +82,8 @@ impl FileFormat {
                 (text, _) if text.starts_with("<doc ") => Self::Wiki,
                 (_, "json" | "jsonl" | "ndjson") => json(head),
                 (_, "csv" | "tsv" | "tab") => csv(),
+                (text, _) if begins_json(text) => json(head),
                 (_, "txt") => Self::Text,
-                (text, _) if text.starts_with('{') || text.starts_with("[{") => json(head),
                 _ if has_known_header(head) => csv(),
                 _ => Self::Text,
             },
@@ -84,10 +94,16 @@ impl FileFormat {
 /// The extension in small letters, that of a compression left away.
 fn extension(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let name = [".gz", ".zst", ".partial"]
+    let name = [".gz", ".zst", ".bz2", ".partial"]
         .iter()
         .fold(name.as_str(), |name, end| name.strip_suffix(end).unwrap_or(name));
     name.rsplit_once('.').map_or(String::new(), |(_, extension)| extension.to_owned())
+}
+
+/// Whether an object begins here, or an array of objects.
+fn begins_json(text: &str) -> bool {
+    let text = text.strip_prefix('[').map_or(text, str::trim_start);
+    text.strip_prefix('{').is_some_and(|inside| inside.trim_start().starts_with(['"', '}']))
 }
 
 fn json(head: &str) -> FileFormat {
