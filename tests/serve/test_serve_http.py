@@ -253,11 +253,16 @@ def test_no_path_leads_elsewhere(client: httpx.Client, path: str) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "[::1", "", "localhost@evil", "0.0.0.0"]
 )
-def test_only_names_of_this_machine_are_answered(client: httpx.Client, host: str) -> None:
+def test_only_names_of_this_machine_are_answered_without_a_key(client: httpx.Client, host: str) -> None:
     ((status, code),) = answers_to(
-        client, f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        client, f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
     )
     assert (status, code) == (403, "host_not_allowed")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/health"])
+def test_probes_of_health_call_by_any_name(client: httpx.Client, path: str) -> None:
+    assert client.get(path, headers={"host": "10.0.0.7"}).status_code == 200
 
 
 def test_the_log_tells_counts_and_times_and_no_text(

@@ -82,7 +82,7 @@ def test_a_server_is_alive_before_it_is_ready(loading: Loading, capsys: pytest.C
         assert (early.status_code, early.json()["error"]["code"]) == (503, "model_loading")
         assert early.headers["retry-after"].isdecimal()
         assert early.headers["x-request-id"]
-        assert client.get("/healthz", headers={"host": "evil.example"}).status_code == 403
+        assert client.get("/", headers={"host": "evil.example"}).status_code == 403
         assert capsys.readouterr().out == ""
         loading.go.set()
         wait_until(lambda: statuses(client) == [200, 200, 200])

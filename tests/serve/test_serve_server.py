@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -44,19 +46,43 @@ def test_other_addresses_need_a_key(model_folder: Path, monkeypatch: pytest.Monk
             run(model_folder, ServeOptions(host=host))
 
 
+@contextmanager
+def serving_all(model_folder: Path, key: str, **options: object) -> Iterator[tuple[str, list[str]]]:
+    """A process that listens on all addresses: where, and what it has logged once it has ended."""
+    command = call("serve", model_folder, host="0.0.0.0", port=0, **options)
+    environment, pipe = {**os.environ, "SMOLCHAT_API_KEY": key}, subprocess.PIPE
+    log: list[str] = []
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
+        assert process.stdout
+        assert process.stderr
+        curl = [process.stdout.readline() for _ in range(3)][-1].split()
+        try:
+            yield curl[1].removesuffix("/v1/chat/completions"), log
+        finally:
+            process.send_signal(signal.SIGTERM)
+            log += process.stderr.readlines()
+        assert process.wait(20) == 0
+
+
 @pytest.mark.parametrize("key", ["", "geheim"], ids=["open", "key"])
 def test_a_server_that_anybody_can_ask_warns_at_each_start(model_folder: Path, key: str) -> None:
-    environment = {**os.environ, "SMOLCHAT_API_KEY": key}
-    command = call("serve", model_folder, host="0.0.0.0", port=0, allow_open=True)
-    pipe = subprocess.PIPE
     for _ in range(1 if key else 2):
-        with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as process:
-            assert process.stdout
-            assert process.stderr
-            assert [process.stdout.readline() for _ in range(3)][-1].startswith("curl ")
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 0
-            assert ("anybody who reaches 0.0.0.0 can ask" in process.stderr.read()) == (not key)
+        with serving_all(model_folder, key, allow_open=True) as (_, log):
+            pass
+        assert any("anybody who reaches 0.0.0.0 can ask" in line for line in log) == (not key)
+
+
+@pytest.mark.parametrize("key", ["", "geheim"], ids=["open", "key"])
+def test_a_server_for_others_is_called_by_any_name(model_folder: Path, key: str) -> None:
+    with serving_all(model_folder, key, allow_open=not key) as (address, _):
+        for host in ("192.168.1.5:8000", "chat.lan", "[fe80::1]:80"):
+            with httpx.Client(base_url=address, headers={"host": host}, trust_env=False) as client:
+                assert client.get("/").status_code == client.get("/healthz").status_code == 200
+                # A page of another's that points its own name here has no key.
+                page = {"origin": f"http://{host}"}
+                assert client.get("/v1/models", headers=page).status_code == (401 if key else 200)
+                page["authorization"] = f"Bearer {key or 'any'}"
+                assert client.get("/v1/models", headers=page).status_code == 200
 
 
 def test_keys_come_from_the_environment_and_a_private_file(

@@ -8,7 +8,9 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +101,14 @@ def test_settings_change_the_answers_and_are_shown(parrot: Parrot) -> None:
     assert "\n简短\n" in shown
     assert "system = 简短\n" in shown
     assert "temperature = (as the model has it)" in shown
-    for wrong in ("/set", "/set colour 1", "/set temperature hot", "/set temperature 3", "/set top_k 1.5"):
+    for wrong in (
+        "/set",
+        "/set colour 1",
+        "/set temperature hot",
+        "/set temperature 3",
+        "/set top_k 1.5",
+        "/set preset x",
+    ):
         assert not talk(parrot, wrong, "好").startswith("好")
     assert talk(parrot, "/set seed 7", "/set seed none", "/show").count("seed = (as the model has it)") == 1
 
@@ -246,6 +255,44 @@ def test_a_server_is_talked_to_as_a_model_is(
             RemoteModel(address, "wrong")
     with pytest.raises(OSError, match="no server of models answers there"):
         open_speaker(address, ChatOptions())
+    with pytest.raises(OSError, match="no server of models answers there: nonnumeric port"):
+        open_speaker("http://127.0.0.1:port", ChatOptions())
+
+
+class BrokenOff(BaseHTTPRequestHandler):
+    """A server that is killed within an answer's chunk, before its status line, or was none from the start."""
+
+    protocol_version = "HTTP/1.1"
+    answer = b""
+
+    def do_GET(self) -> None:
+        self.wfile.write(b'HTTP/1.1 200 OK\r\nContent-Length: 24\r\n\r\n{"data": [{"id": "it"}]}')
+
+    def do_POST(self) -> None:
+        self.wfile.write(self.answer)
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Write no log."""
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\ndata: {", b"SSH-2.0\r\n", b""],
+    ids=["in a chunk", "no HTTP", "nothing"],
+)
+def test_a_server_that_breaks_off_ends_the_answer_with_an_error(
+    begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BrokenOff, "answer", begun)
+    with HTTPServer(("127.0.0.1", 0), BrokenOff) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        speaker = open_speaker(f"http://127.0.0.1:{server.server_port}", ChatOptions())
+        answer = speaker.ask([Message("user", "a")], ChatOptions())
+        wait_until(lambda: answer.ended, 20)
+        with pytest.raises(EngineError, match=r"broke off|cannot be reached or understood"):
+            list(answer)
+        server.shutdown()
 
 
 # A real process.

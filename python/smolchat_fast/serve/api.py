@@ -45,7 +45,7 @@ def build_app(
     keys: Sequence[str] = (),
     *,
     metrics: Metrics | None = None,
-    hosts: Sequence[str] = (),
+    hosts: Sequence[str] | None = (),
     origins: Sequence[str] = (),
     strict: bool = False,
     log_text: bool = False,
@@ -56,7 +56,7 @@ def build_app(
         bot: What answers; closed when the app shuts down.
         keys: API keys; none: no key is asked for.
         metrics: What the bot's engine tells; None: there are none to read.
-        hosts: Names beside this machine's own by which clients may call the server.
+        hosts: Names beside this machine's own by which clients may call a server without keys; None: any.
         origins: Origins of web pages that may ask, beside the server's own page.
         strict: Refuse unknown fields.
         log_text: Write questions and answers to the log.
@@ -87,6 +87,7 @@ def _add_general(app: FastAPI, bot: Chatbot, metrics: Metrics) -> None:
         "owned_by": "smolchat-fast",
         "max_input_tokens": bot.options.max_input_tokens,
         "max_output_tokens": bot.decoding.max_new_tokens,
+        "history_turns": bot.options.history_turns,
         "engine": bot.precision,
     }
 

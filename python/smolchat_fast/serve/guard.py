@@ -21,7 +21,8 @@ from smolchat_fast.serve.record import RECORD, Record
 
 log = logging.getLogger("smolchat_fast.serve")
 
-OPEN_PATHS = {"/", "/health", "/healthz", "/readyz"}
+HEALTH_PATHS = {"/health", "/healthz", "/readyz"}
+KEYLESS_PATHS = {"/", *HEALTH_PATHS}
 CLIENT = "smolchat.client"
 """Where a request's scope says who asks: whose key it is, or which address."""
 MAX_HEAD = 32 << 10
@@ -45,8 +46,8 @@ class Guard:
 
     Args:
         app: What is guarded.
-        keys: Any of these opens all paths; without keys only this machine's names are answered.
-        hosts: Names beside those of this machine itself that the server answers to.
+        keys: Any of these opens all paths, by whatever name the server is called.
+        hosts: Names beside those of this machine itself that are answered where no key is needed; None: any.
         origins: Web pages of these origins may ask, beside the server's own.
         log_text: Write questions and answers to the log as well.
     """
@@ -56,13 +57,15 @@ class Guard:
         app: ASGIApp,
         keys: Sequence[str] = (),
         *,
-        hosts: Sequence[str] = (),
+        hosts: Sequence[str] | None = (),
         origins: Sequence[str] = (),
         log_text: bool = False,
     ) -> None:
         self._app, self._log_text = app, log_text
         self._keys = [key.encode() for key in keys]
-        self._hosts = {host.lower() for host in hosts}
+        # A web page elsewhere can point a name of its own at this machine and is then of the server's own origin.
+        # It has no key, though: what the chat page keeps lies under the name that the server was called by.
+        self._hosts = None if keys or hosts is None else {host.lower() for host in hosts}
         self._origins = set(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,22 +126,20 @@ class Guard:
         if "content-length" in headers and "transfer-encoding" in headers:
             raise Problem(400, "the body has a length and chunks: send one", "invalid_http", headers=CLOSE)
         host = headers.get("host", "")
-        name = _name_of(host)
-        # A web page elsewhere can point a name of its own at this machine.
-        if not (is_loopback(name) or name.lower() in self._hosts):
+        if scope["path"] not in HEALTH_PATHS and not self._answers_to(_name_of(host)):
             raise Problem(
                 403, f"this server does not answer as {host!r}; see --allowed-host", "host_not_allowed"
             )
         origin = headers.get("origin")
         if origin is not None:
-            if origin not in self._origins and urlsplit(origin).netloc != host:
+            if origin not in self._origins and origin.partition("://")[2] != host:
                 raise Problem(403, f"pages of {origin} may not ask this server", "origin_not_allowed")
             kind = headers.get("content-type", "").partition(";")[0].strip().lower()
             if scope["method"] == "POST" and kind != "application/json":
                 raise Problem(415, "a page must send application/json", "unsupported_media_type")
         if (
             self._keys
-            and scope["path"] not in OPEN_PATHS
+            and scope["path"] not in KEYLESS_PATHS
             and not self._knows(headers.get("authorization", ""))
         ):
             raise Problem(
@@ -152,6 +153,9 @@ class Guard:
             raise _too_large()
         client = scope.get("client")
         return headers.get("authorization", "") if self._keys else str(client[0] if client else "")
+
+    def _answers_to(self, name: str) -> bool:
+        return self._hosts is None or is_loopback(name) or name.lower() in self._hosts
 
     def _knows(self, authorization: str) -> bool:
         scheme, _, key = authorization.partition(" ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 Preset = Literal["model", "greedy", "beam", "sample", "contrastive"]
 Precision = Literal["auto", "float32", "bfloat16", "float16", "int8"]
@@ -146,6 +146,12 @@ class DecodeOptions:
     """Threads of a matrix product; 1 for small models, else as many as torch takes, by default."""
 
     def __post_init__(self) -> None:
+        _check(
+            "preset",
+            self.preset,
+            self.preset in get_args(Preset),
+            f"must be one of {', '.join(get_args(Preset))}",
+        )
         _check("history_turns", self.history_turns, self.history_turns >= 0, "must be 0 or more")
         _check("max_input_tokens", self.max_input_tokens, self.max_input_tokens >= 2, "must be at least 2")
         _check("max_new_tokens", self.max_new_tokens, self.max_new_tokens >= 1, "must be at least 1")
@@ -192,9 +198,9 @@ class ServeOptions(DecodeOptions):
     host: str = "127.0.0.1"
     """Address to listen on; another than this machine's own needs a key."""
     allow_open: bool = False
-    """Listen on an address of the network without a key: anybody who reaches it can ask."""
+    """Do without a key on an address of the network: anybody who reaches it can ask, by any name."""
     allowed_host: tuple[str, ...] = ()
-    """Further names by which clients may call the server, as a proxy in front of it would."""
+    """Further names by which clients may call a server without a key, as a proxy in front of it would."""
     cors_origin: tuple[str, ...] = ()
     """Web pages of these origins (https://name:port) may ask the server."""
     strict: bool = False

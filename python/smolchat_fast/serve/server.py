@@ -54,14 +54,13 @@ log = logging.getLogger("smolchat_fast.serve")
 def run(model: Path, options: ServeOptions) -> None:
     """See `smolchat_fast.serve.serve`."""
     keys = read_keys(options)
-    open_to_all = not keys and not is_loopback(options.host)
-    if open_to_all and not options.allow_open:
+    if not (keys or options.allow_open or is_loopback(options.host)):
         raise ValueError(
             f"option host = {options.host}: others could connect, so a key is needed. "
             f"Set {KEY_VARIABLE}, or name a file with --api-key-file; --allow-open does without."
         )
     with listen(options.host, options.port) as listener:
-        Server(model, options, keys, listener, open_to_all=open_to_all).run_until_stopped()
+        Server(model, options, keys, listener).run_until_stopped()
 
 
 class Server(uvicorn.Server):
@@ -72,24 +71,17 @@ class Server(uvicorn.Server):
         options: Where to listen, what to take on, how answers are made.
         keys: API keys; none: no key is asked for.
         listener: Where clients connect.
-        open_to_all: Warn that anybody can ask.
     """
 
     def __init__(
-        self,
-        model: Path,
-        options: ServeOptions,
-        keys: Sequence[str],
-        listener: socket.socket,
-        *,
-        open_to_all: bool = False,
+        self, model: Path, options: ServeOptions, keys: Sequence[str], listener: socket.socket
     ) -> None:
         self._model, self._options, self._keys, self._listener = model, options, keys, listener
-        self._open_to_all, self._stopping = open_to_all, False
+        self._stopping = False
         self._bot: Chatbot | None = None
         self._failure: BaseException | None = None
         self._guards: dict[str, Any] = {
-            "hosts": [*options.allowed_host, *({options.host} - {"0.0.0.0", "::"})],
+            "hosts": None if options.allow_open else options.allowed_host,
             "origins": options.cors_origin,
             "log_text": options.log_text,
         }
@@ -142,7 +134,7 @@ class Server(uvicorn.Server):
         _log_to_stderr()
         if self._options.log_text:
             log.warning("questions and answers are written to this log (log_text)")
-        if self._open_to_all:
+        if self._options.allow_open and not self._keys:
             log.warning("anybody who reaches %s can ask: there is no key", self._options.host)
 
     def _load_app(self) -> tuple[Chatbot, ASGIApp, str]:

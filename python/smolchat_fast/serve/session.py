@@ -66,7 +66,7 @@ class Prompt:
 
     ids: list[int]
     dropped: int
-    """Messages it does not get."""
+    """Earlier questions and answers that it does not get."""
 
 
 def build_prompt(
@@ -108,8 +108,7 @@ def build_prompt(
         ids = ids[-options.max_input_tokens :]
     if len(ids) > options.max_input_tokens:
         raise PromptTooLongError(len(ids), options.max_input_tokens)
-    kept = len(parts) + (len(messages) - len(talk) if options.history_turns else 0)
-    return Prompt(ids, len(messages) - kept)
+    return Prompt(ids, len(talk) - len(parts))
 
 
 class Chatbot:

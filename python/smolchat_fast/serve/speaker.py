@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import threading
@@ -20,6 +21,9 @@ from smolchat_fast.serve.session import Message, build_prompt
 # A person at a terminal decides how long is too long, with Ctrl+C.
 PATIENCE_S = 1e9
 CONNECT_S = 10.0
+
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, http.client.HTTPException)
+"""What is raised where no server is, one that is none of models, or one that breaks off."""
 
 
 class Speaker(Protocol):
@@ -130,7 +134,7 @@ class RemoteModel:
                 self._model = json.load(response)["data"][0]["id"]
         except urllib.error.HTTPError as error:
             raise OSError(f"{address}: {_told(error)}") from error
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except UNREADABLE as error:
             raise OSError(f"{address}: no server of models answers there: {error}") from error
         self.about = f"{self._model} at {address}"
 
@@ -184,7 +188,7 @@ class RemoteModel:
             answer.fail(error)
         except urllib.error.HTTPError as error:
             answer.fail(EngineError(_told(error)))
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except UNREADABLE as error:
             answer.fail(EngineError(f"the server cannot be reached or understood: {error}"))
 
     def close(self) -> None:
@@ -201,5 +205,5 @@ def _told(error: urllib.error.HTTPError) -> str:
     """What a server says about a refusal."""
     try:
         return str(json.load(error)["error"]["message"])
-    except (OSError, ValueError, LookupError, TypeError):
+    except UNREADABLE:
         return f"{error.code} {error.reason}"

@@ -23,7 +23,9 @@ def browser() -> Iterator[Any]:
     if chromium is None:
         pytest.skip("no Chromium here: install the system's package, `apt install chromium`")
     with page_steps.playwright.sync_playwright() as run:
-        browser = run.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        # As another machine would be: a name without HTTPS is no secure context.
+        names = "--host-resolver-rules=MAP lan.test 127.0.0.1"
+        browser = run.chromium.launch(executable_path=chromium, args=["--no-sandbox", names])
         yield browser
         browser.close()
 
@@ -38,13 +40,20 @@ def opened(browser: Any, build_bot: Callable[..., Chatbot]) -> Iterator[Callable
     with ExitStack() as stack:
 
         def open_page(
-            *, bot: Chatbot | None = None, keys: list[str] | None = None, address: str = "", **how: Any
+            *,
+            bot: Chatbot | None = None,
+            keys: list[str] | None = None,
+            address: str = "",
+            script: str = "",
+            **how: Any,
         ) -> Any:
             if not address:
                 client = stack.enter_context(serving(bot or build_bot(options=LONG), keys or []))
                 address = str(client.base_url)
             context = browser.new_context(**{"locale": "en-GB", "base_url": address, **how})
             stack.callback(context.close)
+            if script:
+                context.add_init_script(script)
             page = context.new_page()
             page.set_default_timeout(PATIENCE_MS)
             page.on("console", lambda said: said.type == "error" and faults.append(said.text))

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from page_steps import MARKDOWN, act, ask, idle, said, sent
+from page_steps import MARKDOWN, act, ask, expect, idle, said, sent
 
 
 def test_composing_a_character_sends_nothing(opened: Any) -> None:
@@ -72,6 +72,17 @@ def test_a_phone_has_no_sideways_scroll_and_its_enter_is_a_line_end(opened: Any)
             f"document.querySelector('#{name}').scrollWidth > document.querySelector('#{name}').clientWidth"
         )
         page.keyboard.press("Escape")
+
+
+def test_a_phone_has_room_for_the_key(opened: Any) -> None:
+    page = opened(keys=["geheim"], viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True)
+    expect(page.locator("#key")).to_be_focused()
+    assert page.locator("#key").bounding_box()["width"] > 300
+    button = page.locator("#unlock button").bounding_box()
+    assert button["x"] + button["width"] <= 360
+    assert button["y"] + button["height"] <= 640
+    assert [fault for fault in page.faults if "401" not in fault] == []
+    page.faults.clear()
 
 
 def test_labels_are_of_one_language_at_a_time(opened: Any) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from page_steps import LONG, BuildBot, act, ask, idle, said, sent, written
+from page_steps import LONG, BuildBot, act, ask, expect, idle, said, sent, written
 from serve_fixtures import ScriptedDecoder, wait_until
 
 
@@ -48,13 +49,30 @@ def test_questions_are_edited_and_answers_made_again(opened: Any) -> None:
     assert said(page) == ["新", "新"]
 
 
+def test_a_question_is_edited_on_while_an_answer_ends(opened: Any, scripted: ScriptedDecoder) -> None:
+    page = opened()
+    ask(page, "一")
+    scripted.step_s = 0.02
+    ask(page, "长" * 100, wait=False)
+    written(page, 3)
+    act(page, "edit", 0)
+    page.fill(".editing", "一半")
+    page.keyboard.press("Home")
+    idle(page)
+    expect(page.locator(".editing")).to_be_focused()
+    page.keyboard.type("另")
+    assert page.input_value(".editing") == "另一半"
+    page.keyboard.press("Enter")
+    idle(page)
+    assert said(page) == ["另一半", "另一半"]
+
+
 def test_settings_reach_the_request_and_are_reset(opened: Any) -> None:
     page = opened()
     page.click("#open-settings")
     values = {"temperature": 0.5, "top_p": 0.9, "max_tokens": 3, "seed": 7}
     for name, value in values.items():
         page.fill(f"#{name}", str(value))
-    page.fill("#system", "简短")
     page.fill("#temperature", "0.5")
     page.click("#settings [data-close]")
     with sent(page) as bodies:
@@ -64,12 +82,33 @@ def test_settings_reach_the_request_and_are_reset(opened: Any) -> None:
         page.reload()
         page.click("#open-settings")
         page.click("#reset")
-        assert page.input_value("#seed") == page.input_value("#system") == ""
+        assert page.input_value("#seed") == ""
         page.click("#settings [data-close]")
         ask(page, "六")
     assert {name: bodies[0][name] for name in values} == values
-    assert bodies[0]["messages"][0] == {"role": "system", "content": "简短"}
     assert bodies[1] == {"messages": [{"role": "user", "content": "六"}], "stream": True}
+
+
+def test_a_system_text_is_asked_for_where_the_model_gets_it(opened: Any, build_bot: BuildBot) -> None:
+    page = opened(bot=build_bot(options=replace(LONG, history_turns=1)))
+    page.click("#open-settings")
+    page.fill("#system", "简短")
+    page.click("#settings [data-close]")
+    ask(page, "一")
+    ask(page, "二")
+    assert said(page) == ["一", "简短|一", "二", "简短|一|简短|一|二"]
+    # The same browser at a model of single turns.
+    page.route(
+        "**/v1/models", lambda route: route.fulfill(json={"data": [{"id": "single", "history_turns": 0}]})
+    )
+    page.reload()
+    expect(page.locator("#model")).to_have_text("single")
+    page.click("#open-settings")
+    expect(page.locator("#system")).to_be_hidden()
+    page.click("#settings [data-close]")
+    with sent(page) as bodies:
+        ask(page, "三")
+    assert bodies[0]["messages"] == [{"role": "user", "content": "三"}]
 
 
 def test_the_page_follows_only_at_the_bottom(opened: Any, scripted: ScriptedDecoder) -> None:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from page_steps import MARKDOWN, act, ask, expect
+from page_steps import LONG, MARKDOWN, BuildBot, act, ask, expect
+from serve_fixtures import serving
 
 
 def test_markdown_becomes_nodes(opened: Any) -> None:
@@ -74,29 +75,48 @@ ATTACKS = [
 ]
 
 
+def is_text_alone(page: Any) -> bool:
+    """Whether what was written is on show, and none of it is an element or a link that runs something."""
+    parts = ":is(main, dialog) :is(script, img, iframe, svg, b, [onerror], [onload], [onmouseover])"
+    schemes = page.locator("main a").evaluate_all("all => all.map(a => a.protocol)")
+    return (
+        "onerror=alert(1)" in page.locator("main").inner_text()
+        and page.locator(parts).count() == 0
+        and set(schemes) <= {"http:", "https:", "mailto:"}
+    )
+
+
 def test_nothing_that_is_written_becomes_part_of_the_page(opened: Any, tmp_path: Path) -> None:
     page = opened()
+    ask(page, "\n\n".join(ATTACKS))
+    assert is_text_alone(page)
     for attack in ATTACKS:
         ask(page, attack)
+    assert is_text_alone(page)
     path = tmp_path / "attack.json"
     chats = [
         {
             "id": f"{i}",
             "title": attack,
-            "messages": [{"role": "assistant", "content": attack, "state": attack}],
+            "messages": [
+                {"role": role, "content": text, "state": attack}
+                for text in ATTACKS
+                for role in ("user", "assistant")
+            ],
         }
         for i, attack in enumerate(ATTACKS)
     ]
     path.write_text(json.dumps({"format": "smolchat-chats", "version": 1, "chats": chats}))
     page.click("#open-history")
     page.set_input_files("#import", path)
+    expect(page.locator("#chats li")).to_have_count(len(ATTACKS) + 1)
     page.locator("#chats li").nth(1).locator("button").first.click()
+    expect(page.locator(".turn")).to_have_count(2 * len(ATTACKS))
+    assert is_text_alone(page)
     page.goto("/?q=<script>alert(1)</script>#<img src=x onerror=alert(1)>")
-    page.wait_for_timeout(100)
+    expect(page.locator("#model")).to_have_text("parrot")
     assert page.title() == "parrot"
-    assert page.locator("main script, main img, main iframe, main svg, main b, [onerror]").count() == 0
-    schemes = page.locator("a").evaluate_all("all => all.map(a => a.protocol)")
-    assert set(schemes) <= {"http:", "https:", "mailto:"}
+    assert page.locator("main").inner_text().startswith("Ask something.")
 
 
 def test_source_text_and_code_are_copied(opened: Any) -> None:
@@ -109,3 +129,20 @@ def test_source_text_and_code_are_copied(opened: Any) -> None:
     page.click("[data-copy]")
     expect(page.locator("[data-copy]")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == "码\n  行"
+
+
+def test_text_is_copied_where_browsers_have_no_clipboard(opened: Any, build_bot: BuildBot) -> None:
+    text = "**粗**\n第二行"
+    with serving(build_bot(options=LONG), hosts=["lan.test"]) as client:
+        page = opened(address=f"http://lan.test:{client.base_url.port}")
+        assert page.evaluate("navigator.clipboard") is None
+        ask(page, text)
+        act(page, "copy")
+        expect(page.locator("[data-act=copy]").last).to_have_text("Copied")
+        expect(page.locator("[data-act=copy]").last).to_be_focused()
+        page.focus("#question")
+        page.keyboard.press("Control+V")
+        assert page.input_value("#question") == text
+        page.evaluate("document.execCommand = () => false")
+        act(page, "copy")
+        expect(page.locator("[data-act=copy]").last).to_have_text("Select and copy by hand")

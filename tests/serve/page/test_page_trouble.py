@@ -156,17 +156,39 @@ def test_the_key_is_asked_for_and_the_question_not_lost(opened: Any) -> None:
     page.click("#unlock button")
     expect(page.locator("#model")).to_have_text("parrot")
     ask(page, "你好")
-    assert page.evaluate("[sessionStorage.getItem('key'), localStorage.getItem('smolchat.key')]") == [
-        "geheim",
-        "null",
-    ]
-    page.evaluate("sessionStorage.setItem('key', 'alt')")
+    places = "[sessionStorage, localStorage].map((each) => each.getItem('smolchat.key'))"
+    assert page.evaluate(places) == ['"geheim"', "null"]
+    # The server has another key now, and a wrong one is given while the question waits.
+    page.evaluate("key = 'alt'")
     ask(page, "又")
+    expect(page.locator("#locked")).to_have_text("That key does not fit. Try again.")
+    with page.expect_response("**/chat/completions"), page.expect_response("**/v1/models"):
+        page.fill("#key", "auch falsch")
+        page.keyboard.press("Enter")
+    expect(page.locator("#unlock")).to_be_visible()
+    page.wait_for_timeout(100)
+    assert page.locator("#locked").inner_text() == "That key does not fit. Try again."
     page.fill("#key", "geheim")
     page.check("#remember")
     page.click("#unlock button")
     idle(page)
     assert said(page) == ["你好", "你好", "又", "又"]
-    assert page.evaluate("localStorage.getItem('smolchat.key')") == '"geheim"'
+    assert page.evaluate(places) == ["null", '"geheim"']
+    assert [fault for fault in page.faults if "401" not in fault] == []
+    page.faults.clear()
+
+
+def test_a_browser_that_keeps_nothing_can_chat(opened: Any) -> None:
+    blocked = "for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, { get() { throw new DOMException('blocked', 'SecurityError'); } });"
+    page = opened(keys=["geheim"], script=blocked)
+    page.fill("#key", "geheim")
+    page.click("#unlock button")
+    for text in ("一", "二"):
+        ask(page, text)
+    assert said(page) == ["一", "一", "二", "二"]
+    page.click("#fresh")
+    page.click("#open-history")
+    page.locator("#chats button").first.click()
+    assert said(page) == ["一", "一", "二", "二"]
     assert [fault for fault in page.faults if "401" not in fault] == []
     page.faults.clear()

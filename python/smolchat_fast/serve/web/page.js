@@ -3,13 +3,13 @@ const WORDS = {
   zh: {
     fresh: "新对话", history: "历史", settings: "设置", close: "关闭", hello: "问点什么吧。", enterHint: "按 Enter 发送，Shift + Enter 换行。", keptHint: "历史只保存在此浏览器中。", talk: "对话",
     key: "API 密钥", locked: "请输入 API 密钥。", wrongKey: "密钥不对，请再试。", remember: "在此浏览器中记住", unlock: "确定",
-    question: "输入问题", send: "发送", stop: "停止", copy: "复制", copied: "已复制", again: "重新生成", retry: "重试",
+    question: "输入问题", send: "发送", stop: "停止", copy: "复制", copied: "已复制", notCopied: "请手动选择复制", again: "重新生成", retry: "重试",
     edit: "编辑", save: "保存并发送", cancel: "取消", editing: "修改问题",
     queued: "排队中……", writing: "正在回答……", stopped: "已停止", cut: "已达长度上限", broke: "回答中断了。", gone: "连接不上服务器。", done: "回答完成。",
     unseen: (n) => `模型看不到较早的 ${n} 条消息`,
     rename: "重命名", newName: "新名称", remove: "删除", deleteAll: "全部删除", deleteAllSure: "确定全部删除？", export: "导出", import: "导入",
     noChats: "还没有对话。", badFile: "这个文件不是导出的对话，没有导入。", largeFile: "这个文件超过 5 MB，没有导入。",
-    full: "浏览器的存储空间已满，新消息没有保存。请导出并删除一些对话。",
+    full: "浏览器的存储空间已满或被禁用，新消息没有保存。请导出并删除一些对话。",
     temperature: "温度", topP: "Top-p", length: "最大长度", seed: "随机种子", system: "系统提示", theme: "外观", language: "语言",
     themeSystem: "跟随系统", themeLight: "浅色", themeDark: "深色", modelDefault: "模型默认", random: "随机", reset: "恢复默认",
     errors: {
@@ -21,13 +21,13 @@ const WORDS = {
   en: {
     fresh: "New chat", history: "History", settings: "Settings", close: "Close", hello: "Ask something.", enterHint: "Enter sends, Shift + Enter begins a new line.", keptHint: "The history stays in this browser.", talk: "Conversation",
     key: "API key", locked: "This server asks for a key.", wrongKey: "That key does not fit. Try again.", remember: "Remember in this browser", unlock: "Unlock",
-    question: "Your question", send: "Send", stop: "Stop", copy: "Copy", copied: "Copied", again: "Regenerate", retry: "Retry",
+    question: "Your question", send: "Send", stop: "Stop", copy: "Copy", copied: "Copied", notCopied: "Select and copy by hand", again: "Regenerate", retry: "Retry",
     edit: "Edit", save: "Save and send", cancel: "Cancel", editing: "Edit the question",
     queued: "Waiting for its turn…", writing: "Writing…", stopped: "Stopped", cut: "Length limit reached", broke: "The answer broke off.", gone: "The server cannot be reached.", done: "Answer complete.",
-    unseen: (n) => `The model does not see ${n} earlier messages`,
+    unseen: (n) => `The model does not see ${n === 1 ? "an earlier message" : `${n} earlier messages`}`,
     rename: "Rename", newName: "New name", remove: "Delete", deleteAll: "Delete all", deleteAllSure: "Really delete all?", export: "Export", import: "Import",
     noChats: "No chats yet.", badFile: "That file holds no exported chats; nothing was imported.", largeFile: "That file is over 5 MB; nothing was imported.",
-    full: "The browser's storage is full: new messages are not kept. Export and delete some chats.",
+    full: "The browser's storage is full or blocked: new messages are not kept. Export and delete some chats.",
     temperature: "Temperature", topP: "Top-p", length: "Longest answer", seed: "Seed", system: "System text", theme: "Colours", language: "Language",
     themeSystem: "As the system", themeLight: "Light", themeDark: "Dark", modelDefault: "model default", random: "random", reset: "Reset",
     errors: {
@@ -40,49 +40,79 @@ const WORDS = {
 const LATEST = 63; // messages that are sent at most; odd: they begin with a question
 const MAX_FILE = 5e6;
 const SILENT_MS = 60000; // the server writes at least every 15 s to a stream; a network that is gone says nothing
+const UNDER_WAY = ["queued", "writing"];
 const SETTINGS = ["temperature", "top_p", "max_tokens", "seed", "system"];
 
 const at = (id) => document.getElementById(id);
 const touch = matchMedia("(pointer: coarse)").matches;
 
-// What the browser keeps; without storage the page works and keeps nothing.
-const kept = {
-  get(name, otherwise) { try { return JSON.parse(localStorage.getItem(`smolchat.${name}`)) ?? otherwise; } catch { return otherwise; } },
-  set(name, value) { try { localStorage.setItem(`smolchat.${name}`, JSON.stringify(value)); return true; } catch { return false; } },
-};
+// What the browser keeps, and what it keeps for this tab; without storage the page works and keeps nothing.
+const keeper = (storage) => ({
+  get(name, otherwise) { try { return JSON.parse(window[storage].getItem(`smolchat.${name}`)) ?? otherwise; } catch { return otherwise; } },
+  set(name, value) { try { window[storage].setItem(`smolchat.${name}`, JSON.stringify(value)); return true; } catch { return false; } },
+});
+const kept = keeper("localStorage"), inTab = keeper("sessionStorage");
 
 let language = kept.get("language", navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
 let words = WORDS[language] ?? WORDS.en;
-let chats = readChats(kept.get("chats", [])) ?? [];
+let chats = []; // newest first
 let chat = newChat(); // the one on show; it joins `chats` with its first question
+const changed = new Map(); // id -> chat that the store does not have as it is
+const known = new Set(); // ids that the store has held, and removed ones
+let key = inTab.get("key", null) ?? kept.get("key", null);
 let running = null; // { controller, chat } of the answer being written
-let renaming = null;
+let renaming = null; // id of a chat
 let full = false; // the browser's store takes no more
 
 // Conversations
 
 function newChat() { return { id: crypto.randomUUID?.() ?? String(Math.random()).slice(2), title: "", messages: [] }; }
 
-// Chats of a file or of the browser's store, without anything else they hold; null if it is none.
-function readChats(data) {
-  if (!Array.isArray(data)) return null;
-  const found = [];
-  for (const each of data) {
-    if (typeof each?.id !== "string" || typeof each.title !== "string" || !Array.isArray(each.messages)) return null;
-    const messages = [];
-    for (const { role, content, state, error, unseen } of each.messages.map((m) => m ?? {})) {
-      if (!["user", "assistant"].includes(role) || typeof content !== "string") return null;
-      messages.push({ role, content, ...(typeof state === "string" ? { state } : {}), ...(typeof error === "string" ? { error } : {}), ...(unseen > 0 ? { unseen: Number(unseen) } : {}) });
-    }
-    found.push({ id: each.id.slice(0, 64), title: each.title.slice(0, 200), messages });
+// A chat of a file or of the browser's store, without anything else it holds; null if it is none.
+function readChat(data) {
+  if (typeof data?.id !== "string" || typeof data.title !== "string" || !Array.isArray(data.messages)) return null;
+  const messages = [];
+  for (const { role, content, state, error, unseen } of data.messages.map((m) => m ?? {})) {
+    if (!["user", "assistant"].includes(role) || typeof content !== "string") return null;
+    const told = UNDER_WAY.includes(state) ? "stopped" : state; // a reload cut it short, or another tab has it
+    messages.push({ role, content, ...(typeof state === "string" ? { state: told } : {}), ...(typeof error === "string" ? { error } : {}), ...(unseen > 0 ? { unseen: Number(unseen) } : {}) });
   }
-  return found;
+  return { id: data.id.slice(0, 64), title: data.title.slice(0, 200), messages };
 }
 
-function save() {
-  if (chat.messages.length && !chats.includes(chat)) chats.unshift(chat);
+function readChats(data) { return Array.isArray(data) ? data.map(readChat) : []; }
+function stored() { return readChats(kept.get("chats", [])).filter(Boolean); }
+
+// The tabs of a browser share its store. A tab takes over what others wrote before it writes, and writes nothing of its
+// own but the chats that it changed; what is removed in one of them stays removed.
+function sync() {
+  const found = stored();
+  for (const { id } of found) known.add(id);
+  chats = found.map((each) => changed.get(each.id) ?? each);
+  for (const each of changed.values()) if (!known.has(each.id)) chats.unshift(each);
+  const i = chats.findIndex(({ id }) => id === chat.id);
+  if (i >= 0 && (running?.chat === chat || JSON.stringify(readChat(chats[i])) === JSON.stringify(readChat(chat)))) chats[i] = chat;
+  else if (i >= 0) show(chats[i]);
+  else if (known.has(chat.id)) show(newChat());
+  if (!renaming) list();
+}
+
+function save(...mine) {
+  for (const each of mine) changed.set(each.id, each);
+  sync();
   full = !kept.set("chats", chats);
+  if (!full) {
+    for (const { id } of chats) known.add(id);
+    changed.clear();
+  }
   at("history-note").textContent = full ? words.full : "";
+}
+
+function discard(gone) {
+  const ids = new Set(gone.map(({ id }) => id));
+  for (const id of ids) { known.add(id); changed.delete(id); }
+  kept.set("chats", stored().filter(({ id }) => !ids.has(id))); // also where there is no room for what is unsaved
+  save();
 }
 
 function show(other) {
@@ -94,10 +124,8 @@ function show(other) {
 
 // The server
 
-function key() { return sessionStorage.getItem("key") ?? kept.get("key", null); }
-
 function call(path, init = {}) {
-  const headers = { "content-type": "application/json", ...(key() ? { authorization: `Bearer ${key()}` } : {}) };
+  const headers = { "content-type": "application/json", ...(key ? { authorization: `Bearer ${key}` } : {}) };
   return fetch(path, { ...init, headers });
 }
 
@@ -109,17 +137,23 @@ async function greet() {
     const model = (await response.json()).data[0];
     at("model").textContent = model.id;
     at("max_tokens").max = model.max_output_tokens;
+    at("system-field").hidden = !model.history_turns; // a model of single turns does not get it
     document.title = model.id;
   } catch { /* the first question will tell */ }
 }
 
 function lock() {
+  if (!at("unlock").hidden) return; // both a greeting and a question were refused
   at("ask").hidden = true;
   at("unlock").hidden = false;
-  at("locked").textContent = key() ? words.wrongKey : words.locked;
-  sessionStorage.removeItem("key");
-  kept.set("key", null);
+  at("locked").textContent = key ? words.wrongKey : words.locked;
+  setKey(null, null);
   at("key").focus();
+}
+
+function setKey(value, place) {
+  key = value;
+  for (const each of [inTab, kept]) each.set("key", each === place ? value : null);
 }
 
 async function read(reader) {
@@ -148,7 +182,7 @@ function body(messages) {
   const settings = kept.get("settings", {});
   const found = { messages: messages.filter((m) => m.content).slice(-LATEST).map(({ role, content }) => ({ role, content })), stream: true };
   for (const name of SETTINGS) {
-    if (name === "system") { if (settings.system?.trim()) found.messages.unshift({ role: "system", content: settings.system }); }
+    if (name === "system") { if (!at("system-field").hidden && settings.system?.trim()) found.messages.unshift({ role: "system", content: settings.system }); }
     else if (Number.isFinite(settings[name])) found[name] = settings[name];
   }
   return JSON.stringify(found);
@@ -162,7 +196,7 @@ async function answer(earlier = null) {
   const asked = body(mine.messages);
   mine.messages.push(message);
   running = { controller, chat: mine };
-  save();
+  save(mine);
   draw();
   follow(true);
   busy(true);
@@ -198,7 +232,7 @@ async function answer(earlier = null) {
     if (running?.controller === controller) { running = null; busy(false); }
     if (locked) { mine.messages.pop(); lock(); }
     delete message.cut;
-    save();
+    save(mine);
     if (chat === mine) draw();
   }
 }
@@ -212,14 +246,17 @@ function failure({ code, message }) { return Object.assign(new Error(message), {
 
 // What is on show
 
-const drawn = new Map(); // message -> its nodes
+let drawn = new WeakMap(); // message -> its nodes
 
 function draw() {
   const following = atBottom();
-  drawn.clear();
-  const turns = chat.messages.map((message, i) => turn(message, i));
-  if (full) turns.push(el("p", { className: "bad", role: "alert", textContent: words.full }));
-  at("talk").replaceChildren(...(turns.length ? turns : [hello()]));
+  const nodes = chat.messages.map((message) => drawn.get(message)?.node ?? turn(message));
+  if (full) nodes.push(el("p", { className: "bad", role: "alert", textContent: words.full }));
+  if (!nodes.length) nodes.push(hello());
+  // What is on show stays in its place, with its focus and selection and a question that is being edited.
+  const talk = at("talk");
+  for (const node of [...talk.children]) if (!nodes.includes(node)) node.remove();
+  for (const [i, node] of nodes.entries()) if (talk.children[i] !== node) talk.insertBefore(node, talk.children[i] ?? null);
   for (const message of chat.messages) if (message.role === "assistant") drawText(message);
   follow(following);
 }
@@ -229,26 +266,27 @@ function hello() {
   return el("div", { className: "hello" }, ...lines.map((textContent) => el("p", { textContent })));
 }
 
-function turn(message, i) {
+function turn(message) {
   const said = el("div", { className: "said" });
   const footer = el("footer");
   const node = el("article", { className: `turn ${message.role}` }, said, footer);
   drawn.set(message, { node, said, footer });
   if (message.role === "user") {
     said.textContent = message.content;
-    footer.append(button("copy", () => copy(message.content, footer.firstChild)), button("edit", () => edit(message, i)));
+    footer.append(button("copy", () => copy(message.content, footer.firstChild)), button("edit", () => edit(message)));
   }
   return node;
 }
 
 function drawText(message) {
-  const { node, said, footer } = drawn.get(message) ?? {};
-  if (!node) return;
+  const entry = drawn.get(message);
+  if (!entry) return;
+  const { node, said, footer } = entry;
   const following = atBottom();
-  const under = message.state === "queued" || message.state === "writing";
+  const under = UNDER_WAY.includes(message.state);
   node.classList.toggle("writing", under);
   said.hidden = !under && !message.content;
-  said.replaceChildren(markdown(message.content, words.copy));
+  if (entry.text !== message.content) said.replaceChildren(markdown(entry.text = message.content, words.copy));
   const parts = [];
   const latest = chat.messages.at(-1) === message;
   if (message.state === "failed") {
@@ -290,32 +328,45 @@ function again() {
   answer(chat.messages.at(-1)?.role === "assistant" ? chat.messages.pop() : null);
 }
 
-function edit(message, i) {
+function edit(message) {
   const { said, footer } = drawn.get(message);
   const box = el("textarea", { className: "editing", value: message.content, rows: 1 });
   box.setAttribute("aria-label", words.editing);
+  const cancel = () => { drawn.delete(message); draw(); at("question").focus(); };
   const sent = () => {
     if (!box.value.trim()) return;
     running?.controller.abort();
     running = null;
-    chat.messages.length = i; // what was said after it answered another question
+    chat.messages.length = chat.messages.indexOf(message); // what was said after it answered another question
     ask(box.value.trim());
   };
   box.addEventListener("input", () => fit(box));
   box.addEventListener("keydown", (event) => {
     if (enters(event)) { event.preventDefault(); sent(); }
-    else if (event.key === "Escape" && !composing(event)) { event.stopPropagation(); draw(); at("question").focus(); }
+    else if (event.key === "Escape" && !composing(event)) { event.stopPropagation(); cancel(); }
   });
   said.replaceWith(box);
-  footer.replaceChildren(button("save", sent), button("cancel", () => { draw(); at("question").focus(); }));
+  footer.replaceChildren(button("save", sent), button("cancel", cancel));
   fit(box);
   box.focus();
 }
 
 async function copy(text, node) {
-  await navigator.clipboard.writeText(text);
-  node.textContent = words.copied;
+  const done = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  node.textContent = done || copySelected(text) ? words.copied : words.notCopied;
   setTimeout(() => { node.textContent = words.copy; }, 1500);
+}
+
+// A page that came over plain HTTP from another machine has no clipboard, but what is selected can be copied.
+function copySelected(text) {
+  const before = document.activeElement;
+  const box = el("textarea", { className: "unseen", value: text });
+  document.body.append(box);
+  box.select();
+  const done = document.execCommand("copy");
+  box.remove();
+  before?.focus();
+  return done;
 }
 
 // Enter that ends the composing of a character sends nothing; Safari tells it by the code alone.
@@ -348,6 +399,7 @@ function label() {
     node.setAttribute("aria-label", words[node.dataset.l]);
   }
   at("language").value = language;
+  drawn = new WeakMap();
   draw();
   list();
 }
@@ -365,10 +417,17 @@ function fill() {
 
 function list() {
   const entries = chats.map((each) => {
-    if (renaming === each) {
+    if (renaming === each.id) {
       const box = el("input", { value: each.title, maxLength: 200 });
       box.setAttribute("aria-label", words.newName);
-      const finish = () => { if (renaming !== each) return; renaming = null; if (box.value.trim()) each.title = box.value.trim(); save(); list(); };
+      const finish = () => {
+        if (renaming !== each.id) return;
+        renaming = null;
+        const named = chats.find(({ id }) => id === each.id);
+        if (!named || !box.value.trim()) return list();
+        named.title = box.value.trim();
+        save(named);
+      };
       box.addEventListener("keydown", (event) => {
         if (event.key === "Enter" && !composing(event)) { event.preventDefault(); finish(); }
         else if (event.key === "Escape" && !composing(event)) { event.preventDefault(); renaming = null; list(); }
@@ -377,10 +436,10 @@ function list() {
       return el("li", {}, box);
     }
     const open = el("button", { type: "button", className: "plain", textContent: each.title });
-    if (each === chat) open.setAttribute("aria-current", "true");
-    open.addEventListener("click", () => { at("history").close(); show(each); });
-    const rename = button("rename", () => { renaming = each; list(); at("chats").querySelector("input")?.select(); });
-    const remove = button("remove", () => { chats = chats.filter((other) => other !== each); if (each === chat) show(newChat()); save(); list(); });
+    if (each.id === chat.id) open.setAttribute("aria-current", "true");
+    open.addEventListener("click", () => { at("history").close(); if (each.id !== chat.id) show(each); });
+    const rename = button("rename", () => { renaming = each.id; list(); at("chats").querySelector("input")?.select(); });
+    const remove = button("remove", () => discard([each]));
     for (const node of [rename, remove]) node.setAttribute("aria-label", `${node.textContent}: ${each.title}`);
     return el("li", {}, open, rename, remove);
   });
@@ -398,26 +457,22 @@ at("export").addEventListener("click", () => {
 at("import").addEventListener("change", async (event) => {
   const [file] = event.target.files;
   if (!file) return;
-  let found = null;
+  let found = [];
   if (file.size <= MAX_FILE) {
-    try { const data = JSON.parse(await file.text()); found = data.format === "smolchat-chats" ? readChats(data.chats) : null; } catch { /* told below */ }
+    try { const data = JSON.parse(await file.text()); if (data.format === "smolchat-chats") found = readChats(data.chats); } catch { /* told below */ }
   }
   event.target.value = "";
-  at("history-note").textContent = found ? "" : file.size > MAX_FILE ? words.largeFile : words.badFile;
-  if (!found) return;
-  const ids = new Set(found.map((each) => each.id));
-  chats = [...found, ...chats.filter((each) => !ids.has(each.id))];
-  if (ids.has(chat.id)) show(chats.find((each) => each.id === chat.id));
-  save();
-  list();
+  if (found.length && found.every(Boolean)) {
+    for (const { id } of found) known.delete(id);
+    save(...found.reverse());
+  }
+  else at("history-note").textContent = file.size > MAX_FILE ? words.largeFile : words.badFile;
 });
 at("delete-all").addEventListener("click", (event) => {
   if (!event.target.dataset.sure) { event.target.dataset.sure = "1"; event.target.textContent = words.deleteAllSure; return; }
-  chats = [];
-  show(newChat());
-  try { localStorage.removeItem("smolchat.chats"); } catch { /* nothing is kept then */ }
-  list();
+  discard(chats);
 });
+addEventListener("storage", (event) => { if (!event.key || event.key === "smolchat.chats") sync(); }); // another tab wrote, or cleared all
 for (const name of SETTINGS) {
   at(name).addEventListener("change", () => {
     const settings = kept.get("settings", {});
@@ -463,9 +518,7 @@ document.addEventListener("keydown", (event) => {
 at("fresh").addEventListener("click", () => { show(newChat()); at("question").focus(); });
 at("unlock").addEventListener("submit", (event) => {
   event.preventDefault();
-  const given = at("key").value.trim();
-  if (at("remember").checked) kept.set("key", given);
-  else sessionStorage.setItem("key", given);
+  setKey(at("key").value.trim(), at("remember").checked ? kept : inTab);
   at("key").value = "";
   at("unlock").hidden = true;
   at("ask").hidden = false;
@@ -474,9 +527,8 @@ at("unlock").addEventListener("submit", (event) => {
   if (chat.messages.at(-1)?.role === "user") answer(); // the question that the key was missing for
 });
 
-// A reload cuts an answer short.
-for (const each of chats) for (const message of each.messages) if (["queued", "writing"].includes(message.state)) message.state = "stopped";
 fill();
 theme(kept.get("theme", ""));
+sync();
 label();
 greet();
