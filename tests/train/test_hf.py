@@ -91,7 +91,7 @@ def test_one_of_several_gpus_is_used(rows, tokenizer, tmp_path, monkeypatch):
             raise AssertionError("the model is copied to all GPUs")
 
     monkeypatch.setattr(torch.nn, "DataParallel", Copies)
-    losses(rows, tokenizer, tmp_path / "run", replace(OPTIONS, steps=2, trainer="hf"))
+    assert len(losses(rows, tokenizer, tmp_path / "run", replace(OPTIONS, steps=2, trainer="hf"))) == 2
 
 
 def test_the_twin_stops_and_goes_on_as_well(rows, tokenizer, tmp_path):
