@@ -184,7 +184,7 @@ mod tests {
             let options = TokenizerOptions { min_count: 0, ..TokenizerOptions::default() };
             let job = Job::new(Some(2)).expect("threads");
             let Vocabulary::Merged { merges, .. } = build(words.clone(), &options, &job).expect("builds") else {
-                panic!("a list of merges");
+                return Err(TestCaseError::fail("no list of merges"));
             };
             let merges: Vec<_> = merges.into_iter().map(|(left, right)| (left.into(), right.into())).collect();
             prop_assert_eq!(merges, plainly(&words));
