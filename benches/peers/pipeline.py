@@ -42,6 +42,7 @@ def dedup(folder: Path) -> Any:
 def split(folder: Path) -> Any:
     from smolchat_fast.split import split_files
 
+    _new(folder / "valid.parquet")
     return split_files([folder / "dedup.parquet"], _new(folder / "train.parquet"))
 
 
