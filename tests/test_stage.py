@@ -226,16 +226,22 @@ def test_a_disk_that_is_full_when_a_training_is_published_costs_nothing(tmp_path
     out, seen = tmp_path / "model", []
 
     def work(partial: list[Path]) -> dict[str, str]:
-        seen.append((partial[0] / "step-1").exists())
-        (partial[0] / "step-1").touch()
+        seen.append((partial[0] / "checkpoints" / "step-1").exists())
+        (partial[0] / "checkpoints").mkdir(exist_ok=True)
+        (partial[0] / "checkpoints" / "step-1").touch()
+        (partial[0] / "weights").touch()
         return {"told": "long" * 1000}
 
     with disk_of(2000), pytest.raises(OSError, match=r"File too large.*manifest\.json"):
-        run_stage("train", out, work, resumable=True)
+        run_stage("train", out, work, resumable=True, scratch=["checkpoints"])
     assert read_manifest(out) is None
-    run_stage("train", out, work, resumable=True)
+    run_stage("train", out, work, resumable=True, scratch=["checkpoints"])
     assert seen == [False, True], "the second run goes on with the work of the first"
-    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "step-1"]
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "weights"]
+    assert (read_manifest(out) or {})["outputs"] == [{"name": "model", "hash": file_hash(out)}]
+    (out / "checkpoints").mkdir()  # as a kill right after it was published leaves it
+    assert run_stage("train", out, work, resumable=True, scratch=["checkpoints"]).skipped
+    assert not (out / "checkpoints").exists()
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_the_old_output_and_nothing_else(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def run_stage(
     also: Sequence[Path] = (),
     overwrite: bool = False,
     resumable: bool = False,
+    scratch: Sequence[str] = (),
     result: str | None = None,
 ) -> Finished:
     """Run `work` unless its output is already there.
@@ -74,6 +75,7 @@ def run_stage(
         also: Further outputs, for example the removed rows.
         overwrite: Replace an output that was made otherwise.
         resumable: Keep the partial output of an interrupted run, a folder, for `work` to go on with.
+        scratch: Folders in it that are for going on alone: no part of what is made, they go once it is published.
         result: File of that folder that becomes `out`, if `out` is a file; the rest of it goes.
     Raises:
         StageError: an output is there and was made from other inputs or options, or by something else; or
@@ -85,6 +87,7 @@ def run_stage(
     if made is not None and not (overwrite and differences(made, wanted)):
         _refuse_if_different(out, made, wanted)
         if all(path.exists() and path.name in _outputs(made) for path in also):
+            _remove(*(out / name for name in scratch))
             return Finished(made["report"], True, made["seconds"], made["peak_mb"])
     if not overwrite:
         _refuse_foreign(out, also)
@@ -103,7 +106,7 @@ def run_stage(
         manifest = wanted | {
             # The hash of what was made: who runs the same recipe on the same inputs can compare.
             "outputs": [
-                {"name": final.name, "hash": file_hash(path)}
+                {"name": final.name, "hash": file_hash(path, scratch)}
                 for final, path in zip(finals, made_now, strict=True)
                 if path.exists()
             ],
@@ -116,6 +119,7 @@ def run_stage(
         if not resumable:
             _remove(*partials, manifest_path(partials[0]))
         raise
+    _remove(*(out / name for name in scratch))
     if result:
         _remove(partials[0])
     return Finished(report, False, manifest["seconds"], manifest["peak_mb"])
@@ -161,16 +165,19 @@ def to_json(options: Any) -> Any:
     return str(options) if isinstance(options, Path) else options
 
 
-def file_hash(path: Path) -> str:
+def file_hash(path: Path, scratch: Sequence[str] = ()) -> str:
     """Hash of what a file holds: BLAKE3, as `b3sum` prints it.
 
-    Of a folder: SHA-256 of the names and hashes of its files, without those that say how it was made.
+    Of a folder: SHA-256 of the names and hashes of its files, without those that say how it was made and without
+    the folders `scratch` in it.
     """
     if not path.is_dir():
         return _core.file_hash(path)
     digest = hashlib.sha256()
     for child in output_files(path):
-        digest.update(f"{child.relative_to(path).as_posix()}\0{file_hash(child)}\0".encode())
+        name = child.relative_to(path)
+        if name.parts[0] not in scratch:
+            digest.update(f"{name.as_posix()}\0{file_hash(child)}\0".encode())
     return digest.hexdigest()
 
 

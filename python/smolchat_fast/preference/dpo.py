@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -72,7 +71,14 @@ def dpo_files(
         return _report(trainer, log, options, cut) | {"base_sha256": weights_hash(model)}
 
     finished = run_stage(
-        "dpo", out, work, inputs=[*inputs, model], options=options, overwrite=overwrite, resumable=True
+        "dpo",
+        out,
+        work,
+        inputs=[*inputs, model],
+        options=options,
+        overwrite=overwrite,
+        resumable=True,
+        scratch=(CHECKPOINTS,),
     )
     return DpoReport(**finished.report)
 
@@ -131,7 +137,6 @@ def _train(trainer: Seq2SeqDpoTrainer, log: RunLog, base: Path, out: Path) -> No
         step = f"{trainer.state.global_step:,}"
         raise StoppedError(f"stopped after step {step}; the same command goes on from there:")
     _save(trainer, base, out)
-    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 
 def _report(trainer: Seq2SeqDpoTrainer, log: RunLog, options: DpoOptions, cut: int) -> Report:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -72,10 +71,8 @@ class Plan:
                 options=to_json({"train": self.options.deciding(), **self.more_options}),
                 overwrite=overwrite,
                 resumable=True,
+                scratch=("checkpoints", "hf"),
             )
-            # Only now: until the model was published, a run that is killed goes on from its last checkpoint.
-            for folder in ("checkpoints", "hf"):
-                shutil.rmtree(out / folder, ignore_errors=True)
             return finished.report
 
         with torch_settings(self.options, threads):
