@@ -69,3 +69,15 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r'pairs\.parquet: has a column "prompt" beside "text"'):
         cut_passages_files([tmp_path / "pairs.parquet"], tmp_path / "out.parquet")
     assert not (tmp_path / "out.parquet").exists()
+
+
+def test_a_large_table_in_one_piece_and_a_damaged_file(tmp_path: Path) -> None:
+    texts = [f"第{n}天，天气很好。我们走了{n}里路。" for n in range(5_000)]
+    made = cut_passages(pa.table({"text": pa.array(texts, pa.large_string())}), threads=2)
+    assert "".join(row["prompt"] + row["response"] for row in made.to_pylist()) == "".join(texts)
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"text": texts}), path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(DataError, match=r"rows\.parquet"):
+        cut_passages_files([path], tmp_path / "out.parquet")
+    assert [found.name for found in tmp_path.iterdir()] == ["rows.parquet"]

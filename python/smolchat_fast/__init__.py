@@ -1,7 +1,7 @@
 """Raw Chinese text to a small T5 chat model, and each step of the way as a library.
 
-The data stages (`clean`, `dedup`, `words`, `tokenizer`, `split`, `stream`) need only pyarrow; nothing
-here imports torch until `model`, `train`, `preference`, `evaluate` or `serve` is imported.
+The data stages (`clean`, `dedup`, `passages`, `words`, `tokenizer`, `split`, `stream`) need only pyarrow;
+nothing here imports torch until `model`, `train`, `preference`, `evaluate` or `serve` is imported.
 """
 
 from smolchat_fast import _core

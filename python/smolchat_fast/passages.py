@@ -75,9 +75,7 @@ def cut_passages(
     >>> cut_passages(["天晴了。我们去公园。花开了！"], options).to_pylist()
     [{'prompt': '天晴了。', 'response': '我们去公园。'}, {'prompt': '花开了', 'response': '！'}]
     """
-    made, _ = _core.cut_passages(
-        as_table(data), json.dumps(asdict(options)), threads=threads, progress=progress
-    )
+    made = _core.cut_passages(as_table(data), json.dumps(asdict(options)), threads=threads, progress=progress)
     return pa.table(made)
 
 

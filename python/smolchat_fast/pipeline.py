@@ -4,7 +4,7 @@ Which stages there are follows from the sets of the recipe (`DataOptions.sets`),
 
 ```
 OUT/corpus/          the built-in corpus, if the recipe asks for it
-OUT/data/SET/        rows, clean, unique, of text passages, train, valid (SET: pretrain, sft, preference)
+OUT/data/SET/        rows, clean, unique, passages (of text), train, valid (SET: pretrain, sft, preference)
 OUT/words.parquet    OUT/tokenizer/
 OUT/pretrain/  OUT/sft/  OUT/rejected.parquet  OUT/dpo/  OUT/model/
 OUT/cards/           one card before and one after DPO

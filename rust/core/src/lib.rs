@@ -4,6 +4,7 @@
 //! raw files --sources--> rows --clean--> rows --dedup--> rows --split--> train / valid
 //!                                          |
 //!                                          +--words--> counts --tokenizer--> merge list
+//!                                          +--passages--> pairs, of rows of plain text
 //! tokenizer + train --encode--> ids --stream--> batches
 //! ```
 //!

@@ -10,7 +10,7 @@ use smolchat_core::passages::{self, PassageOptions};
 use crate::job;
 use crate::options::{Options, to_json};
 
-/// Returns the pairs and the report.
+/// Returns the pairs.
 #[pyfunction]
 #[pyo3(signature = (data, options, *, threads=None, progress=None))]
 pub fn cut_passages(
@@ -19,11 +19,11 @@ pub fn cut_passages(
     options: Options<PassageOptions>,
     threads: Option<usize>,
     progress: Option<Py<PyAny>>,
-) -> PyResult<(PyTable, String)> {
+) -> PyResult<PyTable> {
     let (batches, schema) = data.into_table()?.into_inner();
-    let (made, schema, report) =
+    let (made, schema) =
         job::run(py, threads, progress, |job| passages::cut_passages(&batches, &schema, &options.0, job))?;
-    Ok((PyTable::try_new(made, schema)?, to_json(&report)?))
+    Ok(PyTable::try_new(made, schema)?)
 }
 
 #[pyfunction]

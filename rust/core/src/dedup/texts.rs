@@ -7,6 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 
 use crate::error::{Error, Result};
+use crate::io::{names, not_found};
 
 /// Rows of one or more columns of text.
 pub trait Texts: Sync {
@@ -82,10 +83,8 @@ impl Strings {
 }
 
 fn strings(batch: &RecordBatch, name: &str, first_row: usize) -> Result<Strings> {
-    let column = batch.column_by_name(name).ok_or_else(|| {
-        let found = names(batch.schema_ref()).join(", ");
-        Error::Data(format!("column {name:?} not found (columns: {found}); name another one"))
-    })?;
+    let column =
+        batch.column_by_name(name).ok_or_else(|| Error::Data(not_found(name, batch.schema_ref())))?;
     if let Some(row) = (0..column.len()).find(|&row| column.is_null(row)) {
         let row = first_row + row + 1;
         return Err(Error::Data(format!("row {row}: column {name:?} is null; drop such rows first")));
@@ -122,10 +121,6 @@ pub fn compared_columns(schema: &Schema, named: &[String]) -> Result<Vec<String>
     columns.ok_or_else(|| {
         Error::option("columns", "()", format!("name the columns to compare; there are {}", found.join(", ")))
     })
-}
-
-fn names(schema: &Schema) -> Vec<&str> {
-    schema.fields().iter().map(|field| field.name().as_str()).collect()
 }
 
 /// The rows of one table, then those of another.

@@ -14,5 +14,5 @@ pub use hash::file_hash;
 pub use output::Output;
 pub use parquet::{ParquetOutput, parquet_metadata};
 pub use rows::{RowBatch, Rows, text_column};
-pub(crate) use rows::{as_utf8, names, to_utf8};
+pub(crate) use rows::{as_utf8, names, not_found, to_utf8};
 pub use slices::{Slice, Slices};

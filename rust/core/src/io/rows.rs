@@ -200,11 +200,13 @@ impl RowBatch {
 /// # Errors
 /// A message with the names of the columns.
 pub fn text_column<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray, String> {
-    let schema = batch.schema_ref();
-    let column = batch.column_by_name(name).ok_or_else(|| {
-        format!("column {name:?} not found (columns: {}); name another one", names(schema).join(", "))
-    })?;
+    let column = batch.column_by_name(name).ok_or_else(|| not_found(name, batch.schema_ref()))?;
     column.as_string_opt().ok_or_else(|| format!("column {name:?} is {}, not text", column.data_type()))
+}
+
+/// What is told of a column that is not there.
+pub(crate) fn not_found(name: &str, schema: &Schema) -> String {
+    format!("column {name:?} not found (columns: {}); name another one", names(schema).join(", "))
 }
 
 pub(crate) fn names(schema: &Schema) -> Vec<&str> {

@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::TOKENIZER_KEY;
 use super::parquet::{BATCH_ROWS, next_batch};
-use super::rows::{RowBatch, as_utf8, names, to_utf8};
+use super::rows::{RowBatch, as_utf8, not_found, to_utf8};
 use crate::error::{Error, Result};
 
 /// Some consecutive rows of one row group.
@@ -191,11 +191,7 @@ fn tokenizer_of(path: &Path, metadata: &ArrowReaderMetadata, columns: &[&str]) -
     let mut tokenizer = None;
     for &column in columns {
         let Ok(field) = schema.field_with_name(column) else {
-            let there = names(schema).join(", ");
-            return Err(Error::file(
-                path,
-                format!("column {column:?} not found (columns: {there}); name another one"),
-            ));
+            return Err(Error::file(path, not_found(column, schema)));
         };
         let made_by = schema.metadata().get(TOKENIZER_KEY);
         match field.data_type() {

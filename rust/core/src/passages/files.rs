@@ -12,11 +12,13 @@ use serde::Serialize;
 
 use super::{PassageOptions, passages};
 use crate::error::{Error, Result};
-use crate::io::{ParquetOutput, RowBatch, Rows, as_utf8, names, text_column, to_utf8};
+use crate::io::{ParquetOutput, RowBatch, Rows, as_utf8, not_found, text_column, to_utf8};
 use crate::job::Job;
 
 /// Batches read before they are cut together.
 const BATCHES_A_THREAD: usize = 2;
+/// Rows that one thread cuts at a time.
+const SLICE_ROWS: usize = 1_024;
 /// Columns that take the place of the text.
 const PAIR: [&str; 2] = ["prompt", "response"];
 
@@ -41,19 +43,18 @@ pub fn cut_passages(
     schema: &Schema,
     options: &PassageOptions,
     job: &Job,
-) -> Result<(Vec<RecordBatch>, SchemaRef, PassageReport)> {
+) -> Result<(Vec<RecordBatch>, SchemaRef)> {
     options.check()?;
     let plain = as_utf8(schema);
     let schema = pair_schema(&plain, &options.column).map_err(Error::Data)?;
     job.phase("passages", batches.iter().map(|batch| batch.num_rows() as u64).sum());
-    let cut = |batch| cut_batch(&to_utf8(batch, &plain).map_err(internal)?, &schema, options, job);
-    let parts: Vec<_> = job.run(|| batches.par_iter().map(cut).collect::<Result<_>>())?;
-    let mut report = PassageReport::default();
-    let made = parts.into_iter().map(|(batch, part)| {
-        report.add(&part);
-        batch
-    });
-    Ok((made.collect(), schema.clone(), report))
+    let slices: Vec<RecordBatch> = batches.iter().flat_map(sliced).collect();
+    let cut = |slice| {
+        let slice = to_utf8(slice, &plain).map_err(internal)?;
+        cut_batch(&slice, &schema, options, job).map(|(made, _)| made)
+    };
+    let made = job.run(|| slices.par_iter().map(cut).collect::<Result<_>>())?;
+    Ok((made, schema))
 }
 
 /// Cuts the texts of row files into the rows of `out`, in order.
@@ -95,6 +96,12 @@ pub fn cut_passages_files(
     Ok(report)
 }
 
+/// A batch, which may be a whole table, in parts for one thread each.
+fn sliced(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    let rows = batch.num_rows();
+    (0..rows).step_by(SLICE_ROWS).map(move |start| batch.slice(start, SLICE_ROWS.min(rows - start)))
+}
+
 impl PassageReport {
     fn add(&mut self, other: &Self) {
         self.rows_in += other.rows_in;
@@ -106,8 +113,7 @@ impl PassageReport {
 fn pair_schema(schema: &Schema, column: &str) -> Result<SchemaRef, String> {
     let fields = schema.fields();
     if schema.index_of(column).is_err() {
-        let there = names(schema).join(", ");
-        return Err(format!("column {column:?} not found (columns: {there}); name another one"));
+        return Err(not_found(column, schema));
     }
     let others: Vec<_> = fields.iter().filter(|field| field.name() != column).cloned().collect();
     if let Some(taken) = others.iter().find(|field| PAIR.contains(&field.name().as_str())) {
