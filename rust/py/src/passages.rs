@@ -23,7 +23,7 @@ pub fn cut_passages(
     let (batches, schema) = data.into_table()?.into_inner();
     let (made, schema) =
         job::run(py, threads, progress, |job| passages::cut_passages(&batches, &schema, &options.0, job))?;
-    Ok(PyTable::try_new(made, schema)?)
+    PyTable::try_new(made, schema)
 }
 
 #[pyfunction]
