@@ -2,8 +2,11 @@
 
 use std::cmp::Reverse;
 
-use super::chunks::Chunks;
+use rayon::prelude::*;
+
+use super::chunks::{Chunk, Chunks};
 use crate::char_map::CharMap;
+use crate::job::Job;
 
 /// The characters of a text, those first that save most tokens when they have an entry.
 pub struct Alphabet {
@@ -16,11 +19,9 @@ pub struct Alphabet {
 impl Alphabet {
     /// The characters of `chunks`; as many as cover this share of the text, but at most `slots`, get
     /// an entry in any case.
-    pub fn new(chunks: &Chunks, coverage: f64, slots: usize) -> Self {
-        let mut counts: CharMap<u64> = CharMap::new();
-        for (chunk, count) in chunks {
-            chunk.chars().for_each(|c| *counts.get_mut(c) += count);
-        }
+    pub fn new(chunks: &Chunks, coverage: f64, slots: usize, job: &Job) -> Self {
+        let parts = || chunks.par_chunks(chunks.len().div_ceil(job.threads()).max(1));
+        let counts: CharMap<u64> = job.run(|| parts().map(count).reduce(CharMap::new, sum));
         let mut characters: Vec<(char, u64)> = counts.iter().map(|(c, count)| (c, gain(c, count))).collect();
         characters.sort_unstable_by_key(|&(c, gain)| (Reverse(gain), c));
 
@@ -49,6 +50,19 @@ impl Alphabet {
     pub fn entries_beside(&self, count: u64) -> usize {
         self.forced.max(self.characters.partition_point(|&(_, gain)| gain >= count))
     }
+}
+
+fn count(chunks: &[Chunk]) -> CharMap<u64> {
+    let mut counts = CharMap::new();
+    for (chunk, count) in chunks {
+        chunk.chars().for_each(|c| *counts.get_mut(c) += count);
+    }
+    counts
+}
+
+fn sum(mut counts: CharMap<u64>, more: CharMap<u64>) -> CharMap<u64> {
+    more.iter().for_each(|(c, count)| *counts.get_mut(c) += count);
+    counts
 }
 
 /// Tokens that an entry for a character saves: its bytes but one, for each time it is seen. A

@@ -1,20 +1,23 @@
 //! Byte-pair encoding, learned: the most frequent pair of neighbours becomes one token, again and
 //! again (Sennrich et al. 2016).
 //!
-//! All chunks stand in one array of token ids, one place a character. A token of several characters
-//! has its id at its first and its last place, so both neighbours of a token are found without links.
-//! Each pair knows its places; a heap that is corrected late gives the next pair.
+//! Each pair knows its places in the text; a heap that is corrected late gives the next pair. The text is
+//! in parts, one a thread, and what the merges of a pair change is summed over them: how many parts there
+//! are changes nothing.
 
 use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use compact_str::CompactString;
+use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
 use super::alphabet::Alphabet;
 use super::chunks::Chunks;
 use super::options::TokenizerOptions;
-use super::pairs::{END, INSIDE, Key, Neighbour, Neighbours, Pair, Places, count_pairs, key, parts};
+use super::pairs::{Key, Neighbour, Pair, Places, count_pairs, key, sides};
+use super::part::Part;
 use super::vocabulary::Vocabulary;
 use crate::char_map::CharMap;
 use crate::error::{Error, Result};
@@ -23,12 +26,12 @@ use crate::job::Job;
 /// Merges between two looks at whether the job was asked to stop.
 const CHECK_EVERY: usize = 64;
 
-/// Places of a pair that are looked at together.
-const TOGETHER: usize = 32;
+/// So many places are merged sooner than other threads are woken for them.
+const FEW_PLACES: usize = 1_024;
 
 /// Learns characters and merges from chunks.
 pub fn train(chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Vocabulary> {
-    let alphabet = Alphabet::new(&chunks, options.coverage, options.slots());
+    let alphabet = Alphabet::new(&chunks, options.coverage, options.slots(), job);
     let learned = learn(chunks, &alphabet, options, job)?;
     Ok(Vocabulary::with_merges(alphabet.iter().take(learned.characters).collect(), learned.merges))
 }
@@ -46,15 +49,14 @@ pub struct Learned {
 /// Learns merges from chunks of known alphabet.
 pub fn learn(chunks: Chunks, alphabet: &Alphabet, options: &TokenizerOptions, job: &Job) -> Result<Learned> {
     let mut trainer = Trainer::new(chunks, alphabet, options, job)?;
-    let characters = trainer.merge_all(alphabet, options, job)?;
+    let characters = job.run(|| trainer.merge_all(alphabet, options, job))?;
     let piece = |id: u32| trainer.pieces[id as usize].clone();
     let merges = trainer.merges.iter().map(|&(left, right)| (piece(left), piece(right))).collect();
     Ok(Learned { characters, merges, counts: trainer.counts })
 }
 
 struct Trainer {
-    /// Ids, [`INSIDE`] or [`END`] with a count.
-    text: Vec<u32>,
+    text: Vec<Part>,
     /// By id: the string, and its characters.
     pieces: Vec<CompactString>,
     lengths: Vec<u32>,
@@ -66,21 +68,15 @@ struct Trainer {
     /// How often each merge was seen when it was chosen.
     counts: Vec<u64>,
     ranks: FxHashMap<Key, u32>,
-    /// What stands before and after the pair that is being merged.
-    before: Neighbours,
-    after: Neighbours,
 }
 
 impl Trainer {
     fn new(chunks: Chunks, alphabet: &Alphabet, options: &TokenizerOptions, job: &Job) -> Result<Self> {
         let ids: CharMap<u32> = alphabet.iter().zip(0..).collect();
-        // A chunk of one character has no pair; it has done its duty in the alphabet.
-        let mut text = Vec::new();
-        for (chunk, count) in chunks.into_iter().filter(|(chunk, _)| chunk.chars().nth(1).is_some()) {
-            text.extend(chunk.chars().map(|c| ids.get(c)));
-            text.push(END | count.min(u64::from(INSIDE)) as u32);
-        }
-        if u32::try_from(text.len()).is_err() {
+        let text = || chunks.par_chunks(chunks.len().div_ceil(job.threads()).max(1));
+        let mut text: Vec<Part> = job.run(|| text().map(|chunks| Part::new(chunks, &ids)).collect());
+        drop(chunks);
+        if text.iter_mut().try_fold(0, |start, part| part.put_at(start)).is_none() {
             let rule = "distinct text of over 4 G characters; build the tokenizer from a part of it";
             return Err(Error::Data(rule.into()));
         }
@@ -96,8 +92,6 @@ impl Trainer {
             merges: Vec::new(),
             counts: Vec::new(),
             ranks: FxHashMap::default(),
-            before: Neighbours::default(),
-            after: Neighbours::default(),
         })
     }
 
@@ -119,7 +113,7 @@ impl Trainer {
                 break;
             }
             let Some(pair) = self.pairs.remove(&key) else { continue };
-            let (left, right) = parts(key);
+            let (left, right) = sides(key);
             if (self.lengths[left as usize] + self.lengths[right as usize]) as usize <= options.max_chars {
                 self.ranks.insert(key, self.merges.len() as u32);
                 self.merges.push((left, right));
@@ -144,11 +138,16 @@ impl Trainer {
                 if let Some(rank) = self.ranks.get(&key) {
                     let (_, places) = earlier.entry(Some(*rank)).or_insert((key, Places::new()));
                     places.extend(pair.places);
-                } else if pair.count >= min_count {
-                    let known = self.pairs.entry(key).or_default();
-                    known.count += pair.count;
-                    known.places.extend(pair.places);
-                    self.queue.push((known.count, Reverse(key)));
+                    continue;
+                }
+                // What is rare now and not yet known stays unknown.
+                match self.pairs.entry(key) {
+                    Entry::Vacant(_) if pair.count < min_count => {}
+                    entry => {
+                        let known = entry.or_default();
+                        known.append(pair);
+                        self.queue.push((known.count, Reverse(key)));
+                    }
                 }
             }
         }
@@ -156,62 +155,40 @@ impl Trainer {
 
     /// Merges a pair at its places; returns the pairs that this makes.
     fn merge_places(&mut self, merged: Key, mut places: Places) -> Vec<(Key, Pair)> {
-        let (left, right) = parts(merged);
+        let (left, right) = sides(merged);
         let new = self.add_piece(left, right);
         if left == right {
             // "aaa" is "aa" and "a", not the other way round, wherever its places were found first.
             places.sort_unstable();
         }
-        // The places are far apart: those of a group are all asked for before one of them is waited for.
-        let mut standing = [0; TOGETHER];
-        for group in places.chunks(TOGETHER) {
-            let mut count = 0;
-            for &place in group {
-                standing[count] = place;
-                count += usize::from(self.text[place as usize] == left);
-            }
-            for &place in &standing[..count] {
-                self.merge_place(place as usize, (left, right), new);
-            }
+        let merge = |part: &mut Part| part.merge(&places, (left, right), new, &self.lengths);
+        if places.len() <= FEW_PLACES {
+            self.text.iter_mut().for_each(merge);
+        } else {
+            self.text.par_iter_mut().with_max_len(1).for_each(merge);
         }
         self.take_neighbours(merged, new)
     }
 
-    /// Merges a pair at one place, if it still stands there.
-    fn merge_place(&mut self, start: usize, (left, right): (u32, u32), new: u32) {
-        let middle = start + self.lengths[left as usize] as usize;
-        let end = middle + self.lengths[right as usize] as usize;
-        if self.text[start] != left || self.text[middle] != right {
-            return;
-        }
-        let count = self.chunk_count(end);
-        if let Some(before) = start.checked_sub(1).map(|at| self.text[at]).filter(|&id| id < INSIDE) {
-            // This very merge has made `new` and `left` neighbours, or an earlier one has.
-            if before != new || !self.after.lose(left, count) {
-                self.before.at(before).lost += count;
-            }
-            self.before.at(before).gain(count, start - self.lengths[before as usize] as usize);
-        }
-        if let Some(after) = Some(self.text[end]).filter(|&id| id < INSIDE) {
-            if after != new || !self.before.lose(right, count) {
-                self.after.at(after).lost += count;
-            }
-            // Two of the new token are one pair, whichever was merged first.
-            let pair = if after == new { &mut self.before } else { &mut self.after };
-            pair.at(after).gain(count, start);
-        }
-        self.text[middle - 1] = INSIDE;
-        self.text[middle] = INSIDE;
-        self.text[start] = new;
-        self.text[end - 1] = new;
-    }
-
     /// Takes what the neighbours of a merged pair have lost from its pairs, and gives what they have gained.
     fn take_neighbours(&mut self, merged: Key, new: u32) -> Vec<(Key, Pair)> {
-        let (left, right) = parts(merged);
+        let (left, right) = sides(merged);
+        let Some((Part { before, after, .. }, others)) = self.text.split_first_mut() else {
+            return Vec::new();
+        };
+        for part in others {
+            before.append(&mut part.before);
+            after.append(&mut part.after);
+        }
+        // In "abab" the first merge makes a pair that the second one unmakes.
+        let lost = std::mem::take(&mut before.at(new).lost);
+        before.at(new).lost = after.take_back(left, lost);
+        let lost = std::mem::take(&mut after.at(new).lost);
+        after.at(new).lost = before.take_back(right, lost);
+
         let mut made = Vec::new();
-        let before = self.before.drain().map(|(id, each)| (key(id, left), key(id, new), each));
-        let after = self.after.drain().map(|(id, each)| (key(right, id), key(new, id), each));
+        let before = before.drain().map(|(id, each)| (key(id, left), key(id, new), each));
+        let after = after.drain().map(|(id, each)| (key(right, id), key(new, id), each));
         for (old, new, Neighbour { lost, pair }) in before.chain(after) {
             // Of the pairs from before, the rare ones are not kept.
             if lost > 0
@@ -238,12 +215,6 @@ impl Trainer {
         self.pieces.push(piece);
         self.lengths.push(self.lengths[left as usize] + self.lengths[right as usize]);
         new
-    }
-
-    /// The count of the chunk that goes on at `place`.
-    fn chunk_count(&self, place: usize) -> u64 {
-        let end = self.text[place..].iter().find(|&&id| id >= END);
-        end.map_or(0, |&end| u64::from(end & !END))
     }
 }
 
@@ -319,11 +290,12 @@ mod tests {
         fn the_merges_are_those_of_the_plain_way(
             words in prop::collection::btree_map("[abc]{1,9}", 1u64..6, 1..12),
             max_chars in 2usize..9,
+            threads in 1usize..4,
         ) {
             let chunks: Chunks = words.into_iter().map(|(word, count)| (word.into(), count)).collect();
             let options = TokenizerOptions { min_count: 1, max_chars, ..TokenizerOptions::default() };
-            let alphabet = Alphabet::new(&chunks, options.coverage, options.slots());
-            let job = Job::new(Some(2)).expect("threads");
+            let job = Job::new(Some(threads)).expect("threads");
+            let alphabet = Alphabet::new(&chunks, options.coverage, options.slots(), &job);
             let expected = Plain::learn(&chunks, &alphabet, max_chars);
             let learned = learn(chunks, &alphabet, &options, &job).expect("learns");
             let found = learned.merges.into_iter().map(|(left, right)| (left.into(), right.into()));

@@ -19,7 +19,10 @@ const GROUP_TEXTS: usize = 1_024;
 const MAX_CHARS: usize = 256;
 
 /// Pieces of text and how often each was seen; each stands there once, in no particular order.
-pub type Chunks = Vec<(CompactString, u64)>;
+pub type Chunks = Vec<Chunk>;
+
+/// One of them.
+pub type Chunk = (CompactString, u64);
 
 /// Gathers chunks from texts, group after group.
 pub struct ChunkCounter {

@@ -27,7 +27,7 @@ type Tokens = SmallVec<[u32; 12]>;
 /// merge wins: so a word that is reached once is reached for good.
 pub fn build(mut words: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Vocabulary> {
     let slots = options.slots();
-    let alphabet = Alphabet::new(&words, options.coverage, slots);
+    let alphabet = Alphabet::new(&words, options.coverage, slots, job);
     let mut list = MergeList::new(&alphabet, words.len().min(slots));
     words.retain(|(word, count)| {
         *count >= options.min_count && (2..=options.max_chars).contains(&word.chars().count())

@@ -21,6 +21,7 @@ mod encode; // text -> ids
 mod merges; // words -> merges that reach each
 mod options;
 mod pairs; // ids -> neighbours, how often and where
+mod part; // a part of the text as ids, where pairs are merged
 mod pieces; // text -> runs that no token crosses
 mod special; // names and ids that are fixed
 mod unigram; // chunks -> pieces with probabilities

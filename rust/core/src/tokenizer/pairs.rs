@@ -1,16 +1,10 @@
 //! Pairs of neighbours in a text of token ids: how often and where.
-//!
-//! The text is chunk after chunk, a place for each character, [`END`] with its count behind each.
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-/// A place inside a token.
-pub const INSIDE: u32 = 0x7FFF_FFFF;
-
-/// Set in the place behind a chunk; the other bits are the count of the chunk.
-pub const END: u32 = 0x8000_0000;
+use super::part::Part;
 
 /// Parts of the pairs that are counted apart: each passes over the text, and what it gathers is small.
 const COUNT_PARTS: u32 = 8;
@@ -26,6 +20,18 @@ pub type Places = SmallVec<[u32; 4]>;
 pub struct Pair {
     pub count: u64,
     pub places: Places,
+}
+
+impl Pair {
+    /// Adds what was found of the same pair elsewhere.
+    pub fn append(&mut self, other: Self) {
+        self.count += other.count;
+        if self.places.is_empty() {
+            self.places = other.places;
+        } else {
+            self.places.extend_from_slice(&other.places);
+        }
+    }
 }
 
 /// The tokens that stand on one side of a pair.
@@ -47,9 +53,9 @@ pub struct Neighbour {
 
 impl Neighbour {
     /// It stands there with what was made, so often.
-    pub fn gain(&mut self, count: u64, place: usize) {
+    pub fn gain(&mut self, count: u64, place: u32) {
         self.pair.count += count;
-        self.pair.places.push(place as u32);
+        self.pair.places.push(place);
     }
 }
 
@@ -67,14 +73,21 @@ impl Neighbours {
         &mut self.found[*slot as usize - 1].1
     }
 
-    /// Takes back what `id` has gained; false if that was less.
-    pub fn lose(&mut self, id: u32, count: u64) -> bool {
-        let pair = &mut self.at(id).pair;
-        let enough = pair.count >= count;
-        if enough {
-            pair.count -= count;
+    /// Takes back what `id` has gained, as far as that goes; returns what is left of `lost`.
+    pub fn take_back(&mut self, id: u32, lost: u64) -> u64 {
+        let gained = &mut self.at(id).pair.count;
+        let back = lost.min(*gained);
+        *gained -= back;
+        lost - back
+    }
+
+    /// Moves those of another part of the text here.
+    pub fn append(&mut self, other: &mut Self) {
+        for (id, Neighbour { lost, pair }) in other.drain() {
+            let known = self.at(id);
+            known.lost += lost;
+            known.pair.append(pair);
         }
-        enough
     }
 
     /// Takes all of them, in the order in which they were found.
@@ -85,28 +98,30 @@ impl Neighbours {
 }
 
 /// Pairs that are seen at least `min_count` times, with their places. A rarer one can never be merged.
-pub fn count_pairs(text: &[u32], ids: usize, min_count: u64) -> FxHashMap<Key, Pair> {
-    // Frequent ids come first, so neighbours go to different parts.
-    let parts = (0..COUNT_PARTS).into_par_iter();
-    let counted: Vec<Vec<(Key, Pair)>> = parts.map(|part| count_part(text, ids, min_count, part)).collect();
+pub fn count_pairs(text: &[Part], ids: usize, min_count: u64) -> FxHashMap<Key, Pair> {
+    // Frequent ids come first, so neighbours are counted apart.
+    let rests = (0..COUNT_PARTS).into_par_iter();
+    let counted: Vec<Vec<(Key, Pair)>> = rests.map(|rest| count_some(text, ids, min_count, rest)).collect();
     let mut pairs = FxHashMap::default();
     pairs.reserve(counted.iter().map(Vec::len).sum());
     pairs.extend(counted.into_iter().flatten());
     pairs
 }
 
-/// The pairs whose left ids belong to a part.
-fn count_part(text: &[u32], ids: usize, min_count: u64, part: u32) -> Vec<(Key, Pair)> {
+/// The pairs whose left ids leave this rest.
+fn count_some(text: &[Part], ids: usize, min_count: u64, rest: u32) -> Vec<(Key, Pair)> {
     let mut by_left: Vec<Vec<(u32, u64, u32)>> = vec![Vec::new(); ids.div_ceil(COUNT_PARTS as usize)];
-    for_each_pair(text, |left, right, count, place| {
-        if left % COUNT_PARTS == part {
-            by_left[(left / COUNT_PARTS) as usize].push((right, count, place as u32));
-        }
-    });
+    for part in text {
+        part.for_each_pair(|left, right, count, place| {
+            if left % COUNT_PARTS == rest {
+                by_left[(left / COUNT_PARTS) as usize].push((right, count, place));
+            }
+        });
+    }
     let mut pairs = Vec::new();
     let mut rights = Neighbours::default();
-    for (left, seen) in (part..).step_by(COUNT_PARTS as usize).zip(by_left) {
-        seen.into_iter().for_each(|(right, count, place)| rights.at(right).gain(count, place as usize));
+    for (left, seen) in (rest..).step_by(COUNT_PARTS as usize).zip(by_left) {
+        seen.into_iter().for_each(|(right, count, place)| rights.at(right).gain(count, place));
         for (right, Neighbour { mut pair, .. }) in rights.drain() {
             if pair.count >= min_count {
                 pair.places.shrink_to_fit();
@@ -117,23 +132,12 @@ fn count_part(text: &[u32], ids: usize, min_count: u64, part: u32) -> Vec<(Key, 
     pairs
 }
 
-fn for_each_pair(text: &[u32], mut found: impl FnMut(u32, u32, u64, usize)) {
-    let mut start = 0;
-    for chunk in text.split_inclusive(|&id| id >= END) {
-        if let [ids @ .., end] = chunk {
-            let count = u64::from(end & !END);
-            ids.windows(2).zip(start..).for_each(|(pair, place)| found(pair[0], pair[1], count, place));
-        }
-        start += chunk.len();
-    }
-}
-
 /// Of a left and a right id.
 pub fn key(left: u32, right: u32) -> Key {
     u64::from(left) << 32 | u64::from(right)
 }
 
 /// The left and the right id.
-pub fn parts(key: Key) -> (u32, u32) {
+pub fn sides(key: Key) -> (u32, u32) {
     ((key >> 32) as u32, key as u32)
 }

@@ -37,7 +37,7 @@ const GROUPS: usize = 256;
 /// Learns pieces and their log probabilities from chunks.
 pub fn train(mut chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Vocabulary> {
     chunks.sort_unstable();
-    let alphabet = Alphabet::new(&chunks, options.coverage, options.slots());
+    let alphabet = Alphabet::new(&chunks, options.coverage, options.slots(), job);
     let (mut model, characters) = seed(&chunks, &alphabet, options, job)?;
     let wanted = options.slots() - characters;
     job.phase("estimate", 0);
