@@ -25,6 +25,7 @@ pub mod sources;
 pub mod split;
 pub mod stats;
 pub mod stream;
+mod string_counts;
 pub mod text;
 pub mod tokenizer;
 pub mod words;

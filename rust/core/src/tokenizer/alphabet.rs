@@ -4,9 +4,10 @@ use std::cmp::Reverse;
 
 use rayon::prelude::*;
 
-use super::chunks::{Chunk, Chunks};
+use super::chunks::Chunks;
 use crate::char_map::CharMap;
 use crate::job::Job;
+use crate::string_counts::StringCounts;
 
 /// The characters of a text, those first that save most tokens when they have an entry.
 pub struct Alphabet {
@@ -20,8 +21,8 @@ impl Alphabet {
     /// The characters of `chunks`; as many as cover this share of the text, but at most `slots`, get
     /// an entry in any case.
     pub fn new(chunks: &Chunks, coverage: f64, slots: usize, job: &Job) -> Self {
-        let parts = || chunks.par_chunks(chunks.len().div_ceil(job.threads()).max(1));
-        let counts: CharMap<u64> = job.run(|| parts().map(count).reduce(CharMap::new, sum));
+        let counts: CharMap<u64> =
+            job.run(|| chunks.parts(job.threads()).map(count).reduce(CharMap::new, sum));
         let mut characters: Vec<(char, u64)> = counts.iter().map(|(c, count)| (c, gain(c, count))).collect();
         characters.sort_unstable_by_key(|&(c, gain)| (Reverse(gain), c));
 
@@ -52,9 +53,9 @@ impl Alphabet {
     }
 }
 
-fn count(chunks: &[Chunk]) -> CharMap<u64> {
+fn count(part: &[StringCounts]) -> CharMap<u64> {
     let mut counts = CharMap::new();
-    for (chunk, count) in chunks {
+    for (chunk, count) in part.iter().flat_map(StringCounts::iter) {
         chunk.chars().for_each(|c| *counts.get_mut(c) += count);
     }
     counts

@@ -32,7 +32,9 @@ const FEW_PLACES: usize = 1_024;
 /// Learns characters and merges from chunks.
 pub fn train(chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Vocabulary> {
     let alphabet = Alphabet::new(&chunks, options.coverage, options.slots(), job);
-    let learned = learn(chunks, &alphabet, options, job)?;
+    let text = text_of(&chunks, &alphabet, job)?;
+    drop(chunks);
+    let learned = learn(text, &alphabet, options, job)?;
     Ok(Vocabulary::with_merges(alphabet.iter().take(learned.characters).collect(), learned.merges))
 }
 
@@ -46,9 +48,21 @@ pub struct Learned {
     pub counts: Vec<u64>,
 }
 
-/// Learns merges from chunks of known alphabet.
-pub fn learn(chunks: Chunks, alphabet: &Alphabet, options: &TokenizerOptions, job: &Job) -> Result<Learned> {
-    let mut trainer = Trainer::new(chunks, alphabet, options, job)?;
+/// Chunks by the ids of their characters, which are their places in the alphabet.
+pub fn text_of(chunks: &Chunks, alphabet: &Alphabet, job: &Job) -> Result<Vec<Part>> {
+    let ids: CharMap<u32> = alphabet.iter().zip(0..).collect();
+    let mut text: Vec<Part> =
+        job.run(|| chunks.parts(job.threads()).map(|part| Part::new(part, &ids)).collect());
+    if text.iter_mut().try_fold(0, |start, part| part.put_at(start)).is_none() {
+        let rule = "distinct text of over 4 G characters; build the tokenizer from a part of it";
+        return Err(Error::Data(rule.into()));
+    }
+    Ok(text)
+}
+
+/// Learns merges from a text of known alphabet.
+pub fn learn(text: Vec<Part>, alphabet: &Alphabet, options: &TokenizerOptions, job: &Job) -> Result<Learned> {
+    let mut trainer = Trainer::new(text, alphabet, options, job);
     let characters = job.run(|| trainer.merge_all(alphabet, options, job))?;
     let piece = |id: u32| trainer.pieces[id as usize].clone();
     let merges = trainer.merges.iter().map(|&(left, right)| (piece(left), piece(right))).collect();
@@ -71,18 +85,10 @@ struct Trainer {
 }
 
 impl Trainer {
-    fn new(chunks: Chunks, alphabet: &Alphabet, options: &TokenizerOptions, job: &Job) -> Result<Self> {
-        let ids: CharMap<u32> = alphabet.iter().zip(0..).collect();
-        let text = || chunks.par_chunks(chunks.len().div_ceil(job.threads()).max(1));
-        let mut text: Vec<Part> = job.run(|| text().map(|chunks| Part::new(chunks, &ids)).collect());
-        drop(chunks);
-        if text.iter_mut().try_fold(0, |start, part| part.put_at(start)).is_none() {
-            let rule = "distinct text of over 4 G characters; build the tokenizer from a part of it";
-            return Err(Error::Data(rule.into()));
-        }
+    fn new(text: Vec<Part>, alphabet: &Alphabet, options: &TokenizerOptions, job: &Job) -> Self {
         let pieces: Vec<CompactString> = alphabet.iter().map(|c| c.to_string().into()).collect();
         let pairs = job.run(|| count_pairs(&text, alphabet.len(), options.min_count));
-        Ok(Self {
+        Self {
             text,
             lengths: vec![1; pieces.len()],
             ids: pieces.iter().cloned().zip(0..).collect(),
@@ -92,7 +98,7 @@ impl Trainer {
             merges: Vec::new(),
             counts: Vec::new(),
             ranks: FxHashMap::default(),
-        })
+        }
     }
 
     /// Merges until the entries are used up; returns how many characters get one.
@@ -220,8 +226,11 @@ impl Trainer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::super::chunks::chunks_of;
+    use super::*;
+    use crate::words::WordCounts;
 
     /// What is learned without any tricks: all pairs are counted anew before each merge.
     struct Plain {
@@ -234,7 +243,7 @@ mod tests {
         fn learn(chunks: &Chunks, alphabet: &Alphabet, max_chars: usize) -> Vec<(String, String)> {
             let characters: Vec<char> = alphabet.iter().collect();
             let id = |c| characters.iter().position(|&other| other == c).expect("a character of the text");
-            let texts = chunks.iter().map(|(chunk, count)| (chunk.chars().map(id).collect(), *count));
+            let texts = chunks.iter().map(|(chunk, count)| (chunk.chars().map(id).collect(), count));
             let pieces = characters.iter().map(char::to_string).collect();
             let mut plain = Self { texts: texts.collect(), pieces, merges: Vec::new() };
             while let Some(pair) = plain.most_frequent(max_chars) {
@@ -292,12 +301,13 @@ mod tests {
             max_chars in 2usize..9,
             threads in 1usize..4,
         ) {
-            let chunks: Chunks = words.into_iter().map(|(word, count)| (word.into(), count)).collect();
+            let chunks = chunks_of(&WordCounts::new(words.iter().map(|(word, count)| (&**word, *count))));
             let options = TokenizerOptions { min_count: 1, max_chars, ..TokenizerOptions::default() };
             let job = Job::new(Some(threads)).expect("threads");
             let alphabet = Alphabet::new(&chunks, options.coverage, options.slots(), &job);
             let expected = Plain::learn(&chunks, &alphabet, max_chars);
-            let learned = learn(chunks, &alphabet, &options, &job).expect("learns");
+            let text = text_of(&chunks, &alphabet, &job).expect("text");
+            let learned = learn(text, &alphabet, &options, &job).expect("learns");
             let found = learned.merges.into_iter().map(|(left, right)| (left.into(), right.into()));
             prop_assert_eq!(found.collect::<Vec<(String, String)>>(), expected);
         }

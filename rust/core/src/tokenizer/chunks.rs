@@ -2,15 +2,15 @@
 
 use std::sync::Mutex;
 
-use compact_str::CompactString;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::pieces::pieces;
 use crate::error::Result;
 use crate::job::Job;
+use crate::string_counts::StringCounts;
 use crate::words::WordCounts;
-use crate::words::tally::{Counts, LOCAL_STRINGS, Tally};
+use crate::words::tally::{LOCAL_STRINGS, Tally};
 
 /// Texts that a worker takes at a time.
 const GROUP_TEXTS: usize = 1_024;
@@ -19,15 +19,29 @@ const GROUP_TEXTS: usize = 1_024;
 const MAX_CHARS: usize = 256;
 
 /// Pieces of text and how often each was seen; each stands there once, in no particular order.
-pub type Chunks = Vec<Chunk>;
+pub struct Chunks(Vec<StringCounts>);
 
-/// One of them.
-pub type Chunk = (CompactString, u64);
+impl Chunks {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(StringCounts::len).sum()
+    }
+
+    /// Each with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().flat_map(StringCounts::iter)
+    }
+
+    /// In parts, at most so many; one for each thread is enough.
+    pub fn parts(&self, most: usize) -> impl IndexedParallelIterator<Item = &[StringCounts]> {
+        self.0.par_chunks(self.0.len().div_ceil(most).max(1))
+    }
+}
 
 /// Gathers chunks from texts, group after group.
 pub struct ChunkCounter {
     tally: Tally,
-    idle: Mutex<Vec<Counts>>,
+    idle: Mutex<Vec<StringCounts>>,
     /// Texts with a higher hash are passed over.
     highest: u64,
 }
@@ -45,13 +59,11 @@ impl ChunkCounter {
                 let mut counts = self.with_idle(Vec::pop).unwrap_or_default();
                 let taken = group.iter().filter(|text| xxh3_64(text.as_bytes()) <= self.highest);
                 for chunk in taken.flat_map(|text| pieces(text)).flat_map(parts) {
-                    match counts.get_mut(chunk) {
-                        Some(count) => *count += 1,
-                        None => drop(counts.insert(chunk.into(), 1)),
-                    }
+                    counts.add(chunk, 1);
                 }
                 if counts.len() >= LOCAL_STRINGS {
-                    self.tally.add(counts.drain());
+                    self.tally.add(counts.iter());
+                    counts.clear();
                 }
                 self.with_idle(|idle| idle.push(counts));
                 done(group.len())
@@ -62,36 +74,32 @@ impl ChunkCounter {
 
     /// Everything gathered.
     pub fn finish(self) -> Chunks {
-        for mut counts in self.with_idle(std::mem::take) {
-            self.tally.add(counts.drain());
+        for counts in self.with_idle(std::mem::take) {
+            self.tally.add(counts.iter());
         }
-        self.tally.take()
+        gathered(&self.tally)
     }
 
-    fn with_idle<T>(&self, work: impl FnOnce(&mut Vec<Counts>) -> T) -> T {
+    fn with_idle<T>(&self, work: impl FnOnce(&mut Vec<StringCounts>) -> T) -> T {
         work(&mut self.idle.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 }
 
 /// The chunks of counted words: a word that holds several pieces counts as each of them.
 pub fn chunks_of(words: &WordCounts) -> Chunks {
-    // Words are distinct and nearly all are one chunk, so only the chunks of others are looked up.
-    let mut chunks: Chunks = Vec::with_capacity(words.len());
-    let mut parted = Counts::default();
-    for (word, count) in words.iter() {
-        for chunk in pieces(word).flat_map(parts) {
-            if chunk.len() == word.len() {
-                chunks.push((chunk.into(), count));
-            } else {
-                *parted.entry(chunk.into()).or_insert(0) += count;
-            }
-        }
-    }
-    for (chunk, count) in &mut chunks {
-        *count += parted.remove(chunk).unwrap_or_default();
-    }
-    chunks.extend(parted);
-    chunks
+    let tally = Tally::new();
+    tally.add(
+        words.iter().flat_map(|(word, count)| pieces(word).flat_map(parts).map(move |chunk| (chunk, count))),
+    );
+    gathered(&tally)
+}
+
+fn gathered(tally: &Tally) -> Chunks {
+    let close = |mut counts: StringCounts| {
+        counts.close();
+        counts
+    };
+    Chunks(tally.take_shards().map(close).collect())
 }
 
 /// A piece in parts of at most [`MAX_CHARS`] characters.

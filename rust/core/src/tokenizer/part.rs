@@ -4,9 +4,9 @@
 //! token of several characters has its id at its first and its last place, so both neighbours of a token
 //! are found without links. Places are those of the whole text.
 
-use super::chunks::Chunk;
 use super::pairs::Neighbours;
 use crate::char_map::CharMap;
+use crate::string_counts::StringCounts;
 
 /// A place inside a token.
 const INSIDE: u32 = 0x7FFF_FFFF;
@@ -30,12 +30,13 @@ pub struct Part {
 
 impl Part {
     /// These chunks by the ids of their characters, which are all known, behind nothing.
-    pub fn new(chunks: &[Chunk], ids: &CharMap<u32>) -> Self {
+    pub fn new(chunks: &[StringCounts], ids: &CharMap<u32>) -> Self {
         let mut text = Vec::new();
         // A chunk of one character has no pair; it has done its duty in the alphabet.
-        for (chunk, count) in chunks.iter().filter(|(chunk, _)| chunk.chars().nth(1).is_some()) {
+        let chunks = chunks.iter().flat_map(StringCounts::iter);
+        for (chunk, count) in chunks.filter(|(chunk, _)| chunk.chars().nth(1).is_some()) {
             text.extend(chunk.chars().map(|c| ids.get(c)));
-            text.push(END | (*count).min(u64::from(INSIDE)) as u32);
+            text.push(END | count.min(u64::from(INSIDE)) as u32);
         }
         Self { text, start: 0, before: Neighbours::default(), after: Neighbours::default() }
     }

@@ -35,10 +35,11 @@ const UNKNOWN: f64 = -30.0;
 const GROUPS: usize = 256;
 
 /// Learns pieces and their log probabilities from chunks.
-pub fn train(mut chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Vocabulary> {
-    chunks.sort_unstable();
+pub fn train(chunks: Chunks, options: &TokenizerOptions, job: &Job) -> Result<Vocabulary> {
     let alphabet = Alphabet::new(&chunks, options.coverage, options.slots(), job);
     let (mut model, characters) = seed(&chunks, &alphabet, options, job)?;
+    let mut chunks: Vec<(&str, u64)> = chunks.iter().collect();
+    job.run(|| chunks.par_sort_unstable());
     let wanted = options.slots() - characters;
     job.phase("estimate", 0);
     loop {
@@ -65,7 +66,7 @@ fn seed(
     job: &Job,
 ) -> Result<(Model, usize)> {
     let many = TokenizerOptions { vocab_size: options.vocab_size * SEED_FACTOR, ..options.clone() };
-    let learned = bpe::learn(chunks.clone(), alphabet, &many, job)?;
+    let learned = bpe::learn(bpe::text_of(chunks, alphabet, job)?, alphabet, &many, job)?;
     // As many characters as byte-pair encoding would take with the entries that are wanted.
     let enough = |&(made, &count): &(usize, &u64)| made + alphabet.entries_beside(count) >= options.slots();
     let last = learned.counts.iter().enumerate().find(enough);
@@ -102,12 +103,12 @@ impl Model {
     }
 
     /// How often each piece is expected over all ways through the chunks.
-    fn expect(&self, chunks: &Chunks, job: &Job) -> Result<Vec<f64>> {
+    fn expect(&self, chunks: &[(&str, u64)], job: &Job) -> Result<Vec<f64>> {
         self.sum(chunks, job, |lattice, count, sums| lattice.expect(count, sums))
     }
 
     /// How often each piece stands on the best way through a chunk.
-    fn count_best(&self, chunks: &Chunks, job: &Job) -> Result<Vec<f64>> {
+    fn count_best(&self, chunks: &[(&str, u64)], job: &Job) -> Result<Vec<f64>> {
         self.sum(chunks, job, |lattice, count, sums| {
             lattice.best_way(None);
             lattice.for_each_on_best_way(|place| sums[place as usize] += count);
@@ -116,11 +117,11 @@ impl Model {
 
     fn sum(
         &self,
-        chunks: &Chunks,
+        chunks: &[(&str, u64)],
         job: &Job,
         add: impl Fn(&mut Lattice, f64, &mut [f64]) + Sync,
     ) -> Result<Vec<f64>> {
-        let group = |group: &[(CompactString, u64)]| {
+        let group = |group: &[(&str, u64)]| {
             job.check()?;
             let mut sums = vec![0.0; self.trie.len()];
             let mut lattice = Lattice::default();
@@ -132,8 +133,7 @@ impl Model {
         };
         let mut total = vec![0.0; self.trie.len()];
         // As many groups are in memory as there are threads, and they are added in their order.
-        let groups: Vec<&[(CompactString, u64)]> =
-            chunks.chunks(chunks.len().div_ceil(GROUPS).max(1)).collect();
+        let groups: Vec<&[(&str, u64)]> = chunks.chunks(chunks.len().div_ceil(GROUPS).max(1)).collect();
         for together in groups.chunks(job.threads()) {
             let sums: Vec<Vec<f64>> =
                 job.run(|| together.par_iter().map(|g| group(g)).collect::<Result<_>>())?;

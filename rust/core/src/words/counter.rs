@@ -1,39 +1,41 @@
 //! How often each word stands in some texts: counted by place where the dictionary knows the word.
 
-use compact_str::ToCompactString;
-
 use super::segment::{Sink, Words};
-use super::tally::{Counts, LOCAL_STRINGS, Tally};
+use super::tally::{LOCAL_STRINGS, Tally};
 use crate::char_map::CharMap;
+use crate::string_counts::StringCounts;
 
 /// The counts of one worker.
 pub struct Counter<'t> {
     known: Vec<u64>,
     characters: CharMap<u64>,
-    others: Counts,
+    others: StringCounts,
     total: &'t Tally,
 }
 
 impl<'t> Counter<'t> {
     pub fn new(places: usize, total: &'t Tally) -> Self {
-        Self { known: vec![0; places], characters: CharMap::new(), others: Counts::default(), total }
+        Self { known: vec![0; places], characters: CharMap::new(), others: StringCounts::default(), total }
     }
 
     /// Keeps what a worker holds between two texts small.
     pub fn flush_if_large(&mut self) {
         if self.others.len() >= LOCAL_STRINGS {
-            self.total.add(self.others.drain());
+            self.total.add(self.others.iter());
+            self.others.clear();
         }
     }
 
     /// Moves everything counted to the table of all workers.
     pub fn flush(&mut self, words: &Words) {
         let known = words.iter().map(|(word, place)| (word, self.known[place as usize]));
-        let known = known.filter(|&(_, count)| count > 0).map(|(word, count)| (word.into(), count));
-        let characters = std::mem::replace(&mut self.characters, CharMap::new());
-        let characters = characters.iter().map(|(c, count)| (c.to_compact_string(), count));
-        self.total.add(known.chain(characters).chain(self.others.drain()));
+        let known = known.filter(|&(_, count)| count > 0);
+        for (c, count) in std::mem::replace(&mut self.characters, CharMap::new()).iter() {
+            self.others.add(c.encode_utf8(&mut [0; 4]), count);
+        }
+        self.total.add(known.chain(self.others.iter()));
         self.known.fill(0);
+        self.others.clear();
     }
 }
 
@@ -48,10 +50,8 @@ impl<'a> Sink<'a> for Counter<'_> {
         let mut chars = word.chars();
         if let (Some(c), None) = (chars.next(), chars.next()) {
             *self.characters.get_mut(c) += 1;
-        } else if let Some(count) = self.others.get_mut(word) {
-            *count += 1;
         } else {
-            self.others.insert(word.into(), 1);
+            self.others.add(word, 1);
         }
     }
 }

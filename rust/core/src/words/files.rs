@@ -6,7 +6,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use arrow::array::{Array, StringArray};
-use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::count::{Counters, WordOptions, text_columns};
@@ -16,6 +15,7 @@ use super::tally::Tally;
 use crate::error::{Error, Result};
 use crate::io::{Output, RowBatch, Rows};
 use crate::job::Job;
+use crate::string_counts::StringCounts;
 
 /// Batches of rows that are in memory at a time, for each thread.
 const BATCHES_A_THREAD: usize = 2;
@@ -153,21 +153,22 @@ pub fn merge_files(
     let (totals, mut runs) = (Tally::new(), Runs::new(parts, Vec::new()));
     job.phase("merge", 0);
     for path in inputs {
-        let mut group: Vec<(CompactString, u64)> = Vec::with_capacity(GROUP_ROWS);
+        let mut group = StringCounts::default();
         read_table(path, |word, count| {
             if count > 0 {
-                group.push((word.into(), count));
+                group.add(word, count);
             }
             if group.len() < GROUP_ROWS {
                 return Ok(());
             }
-            totals.add(group.drain(..));
+            totals.add(group.iter());
+            group.clear();
             if totals.bytes() >= memory {
                 runs.add(totals.take(), job)?;
             }
             job.advance(GROUP_ROWS as u64)
         })?;
-        totals.add(group.drain(..));
+        totals.add(group.iter());
     }
     let (words, distinct_words) = finish(runs, &totals, out, memory, job)?;
     Ok(MergeReport { tables: inputs.len() as u64, words, distinct_words })
