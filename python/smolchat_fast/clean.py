@@ -64,6 +64,10 @@ class CleanOptions:
     min_han_share: float = 0.0
     """Lowest share of Chinese characters among those of a row that are not spaces, in [0, 1]."""
 
+    def check(self) -> None:
+        """Raise ValueError for an option out of range."""
+        clean_text("", self)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:

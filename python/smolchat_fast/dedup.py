@@ -54,6 +54,10 @@ class DedupOptions:
     """Rows that hold this share of the n-grams of a row of `against` go too, however much longer they are;
     0: only whole rows are compared."""
 
+    def check(self) -> None:
+        """Raise ValueError for an option out of range."""
+        find_duplicates([], self)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Groups:

@@ -12,6 +12,7 @@ from smolchat_fast.model_options import ModelOptions
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.recipe import Recipe
 from smolchat_fast.rows import count_rows, read_texts
+from smolchat_fast.sections import check_layers, check_sections
 from smolchat_fast.stage import peak_mb
 from smolchat_fast.train.options import TrainOptions
 
@@ -137,7 +138,7 @@ def diagnose(
     Returns:
         The figures.
     Raises:
-        ValueError: an option is out of range.
+        ValueError: an option of any section is out of range, or names no layer of the model.
         StageError: memory or disk do not suffice; names the option to change.
     """
     try:
@@ -150,15 +151,14 @@ def diagnose(
     gpu = torch.cuda.is_available()
     base = GPU_CONTEXT_MB if gpu or memory_mb is not None else peak_mb() + LIBRARIES_MB
     found = memory_mb or (torch.cuda.mem_get_info()[1] / (1 << 20) if gpu else _free_mb() + base)
+    check_sections(recipe)
+    check_layers(recipe)
     vocabulary = _vocabulary(recipe, out)
     once, twice = count_twice(recipe.model, vocabulary)
-    trainings: list[tuple[str, TrainOptions]] = [("pretrain", recipe.pretrain)]
-    if "sft" in recipe.data.sets:
-        trainings.append(("sft", recipe.sft))
+    trainings = list(recipe.trainings().items())
     needs: list[Need] = []
     for name, options in trainings:
         (progress or ignore)(name, len(needs), len(trainings))
-        options.check()
         rows = out / "data" / name / "train.parquet"
         needs.append(_need(name, recipe.model, vocabulary, options, rows if rows.exists() else None, base))
     source, target = trainings[-1][1].stream.max_source, trainings[-1][1].stream.max_target

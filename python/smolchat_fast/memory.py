@@ -100,7 +100,7 @@ def estimate_memory(
     """
     batch = batch or largest_batch(options)
     config = t5_config(model, vocabulary)
-    sizes = _on_meta(config, options.freeze)
+    sizes = model_on_meta(config, options.freeze)
     trained = [p for _, p in sizes.named_parameters() if p.requires_grad]
     weights = FLOAT * sum(p.numel() for p in sizes.parameters())
     gradients = FLOAT * sum(p.numel() for p in trained)
@@ -136,7 +136,7 @@ def estimate_inference(
         target: Tokens of the answer.
     """
     config = t5_config(model, vocabulary)
-    weights = sum(p.numel() for p in _on_meta(config, ()).parameters())
+    weights = sum(p.numel() for p in model_on_meta(config).parameters())
     inner = config.num_heads * config.d_kv
     caches = 2 * _decoder_layers(config) * inner * (source + target)
     working = vocabulary + source * (config.d_ff + 4 * config.d_model + config.num_heads * source)
@@ -146,7 +146,7 @@ def estimate_inference(
 def count_twice(model: ModelOptions, vocabulary: int) -> tuple[int, int]:
     """Parameters, each counted once, and with the shared embedding counted again as output matrix."""
     config = t5_config(model, vocabulary)
-    once = sum(p.numel() for p in _on_meta(config, ()).parameters())
+    once = sum(p.numel() for p in model_on_meta(config).parameters())
     return once, once + vocabulary * config.d_model
 
 
@@ -154,7 +154,12 @@ def _decoder_layers(config: T5Config) -> int:
     return config.num_decoder_layers or config.num_layers
 
 
-def _on_meta(config: T5Config, frozen: Iterable[str]) -> T5ForConditionalGeneration:
+def model_on_meta(config: T5Config, frozen: Iterable[str] = ()) -> T5ForConditionalGeneration:
+    """A model of shapes without memory, of which the named parameters are not trained.
+
+    Raises:
+        ValueError: a pattern matches no parameter, or nothing is left to train.
+    """
     with torch.device("meta"):
         model = T5ForConditionalGeneration(config)
     model.tie_weights()

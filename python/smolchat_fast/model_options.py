@@ -83,6 +83,10 @@ class ModelOptions:
     dropout: float | None = None
     """Dropout, in [0, 1)."""
 
+    def check(self) -> None:
+        """Raise ValueError for an option out of range."""
+        self.shape()
+
     def shape(self) -> ModelShape:
         """The preset with the given values put in.
 

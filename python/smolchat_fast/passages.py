@@ -20,6 +20,7 @@ import pyarrow as pa
 from smolchat_fast import _core
 from smolchat_fast.arrow import as_table
 from smolchat_fast.progress import Progress
+from smolchat_fast.sections import NOWHERE, check_by_core
 from smolchat_fast.stage import run_stage
 
 
@@ -33,6 +34,10 @@ class PassageOptions:
     """Characters of a passage at most, prompt and response together."""
     min_chars: int = 16
     """Characters of a passage at least; shorter ones are left out."""
+
+    def check(self) -> None:
+        """Raise ValueError for an option out of range."""
+        check_by_core(_core.cut_passages_files, NOWHERE, json.dumps(asdict(self)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -41,6 +41,7 @@ from smolchat_fast.evaluate import Card
 from smolchat_fast.evaluate.exact import read_questions
 from smolchat_fast.progress import Progress, ignore, note
 from smolchat_fast.recipe import Recipe
+from smolchat_fast.sections import check_layers, check_sections
 from smolchat_fast.sources import demo as demo_corpus
 from smolchat_fast.sources.demo.planted import Planted, check_planted
 from smolchat_fast.stage import output_files, read_manifest, refuse_several_processes, run_stage
@@ -133,7 +134,10 @@ def run_recipe(
         MissedError: every stage is made, and the result misses a check of the recipe.
     """
     refuse_several_processes("run")
+    check_sections(recipe)
     _refuse_contradictions(recipe)
+    if until not in ("data", "tokenizer"):  # these need no torch
+        check_layers(recipe)
     run = _Run(recipe, out, threads, overwrite, tell or (lambda _: None), progress or ignore)
     parts: dict[Until, Callable[[], None]] = {
         "data": run.make_data,

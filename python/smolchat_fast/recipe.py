@@ -102,6 +102,13 @@ class Recipe:
     evaluate: EvaluateOptions = EvaluateOptions()
     check: CheckOptions = CheckOptions()
 
+    def trainings(self) -> dict[str, TrainOptions]:
+        """The options of the trainings before preferences by the set of each, which is the section too."""
+        named: dict[str, TrainOptions] = {"pretrain": self.pretrain, "sft": self.sft}
+        return {
+            name: options for name, options in named.items() if name == "pretrain" or name in self.data.sets
+        }
+
 
 def read_recipe(path: Path) -> Recipe:
     """Read a TOML file, or by its bare name one of `RECIPES`; what it does not name keeps its default.

@@ -35,6 +35,10 @@ class SplitOptions:
     seed: int = 1
     """Another seed gives another split."""
 
+    def check(self) -> None:
+        """Raise ValueError for an option out of range."""
+        self.names()
+
     def names(self) -> list[str]:
         """The names of the parts, in order.
 

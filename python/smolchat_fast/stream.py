@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smolchat_fast import _core
+from smolchat_fast.sections import NOWHERE, check_by_core
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +50,10 @@ class StreamOptions:
     """Column of the target text."""
     seed: int = 1
     """Another seed gives another order."""
+
+    def check(self) -> None:
+        """Raise ValueError for an option out of range."""
+        check_by_core(_core.Stream, NOWHERE, json.dumps(asdict(self)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -19,6 +19,7 @@ import pyarrow as pa
 from smolchat_fast import _core
 from smolchat_fast.arrow import as_table
 from smolchat_fast.progress import Progress
+from smolchat_fast.sections import NOWHERE, check_by_core
 from smolchat_fast.stage import run_stage, to_json
 
 
@@ -34,6 +35,10 @@ class WordOptions:
     """Columns of a table that are counted; none: every text column but `source`."""
     memory_mb: int = 2_048
     """Memory for distinct words, in MiB; when it is full they go to disk and are summed at the end."""
+
+    def check(self) -> None:
+        """Raise ValueError for an option out of range."""
+        check_by_core(_core.count_words_files, NOWHERE, NOWHERE, _options_json(self))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -197,13 +197,12 @@ def _arguments(options: DpoOptions, checkpoints: Path, place: torch.device) -> D
     return on_one_device(arguments)
 
 
-def _lora(options: DpoOptions, model: nn.Module) -> LoraConfig:
-    """The adapter's configuration, on those linear layers that are wanted.
+def adapted_layers(model: nn.Module, options: DpoOptions) -> list[str]:
+    """The linear layers that get an adapter.
 
     Raises:
-        ValueError: the model has none of them.
+        ValueError: the model has none of those that are wanted.
     """
-    from peft import LoraConfig, TaskType
     from torch.nn import Linear
 
     linear = [name for name, module in model.named_modules() if isinstance(module, Linear)]
@@ -214,12 +213,18 @@ def _lora(options: DpoOptions, model: nn.Module) -> LoraConfig:
             f"option lora_targets = {options.lora_targets}: matches none of the model's layers, "
             f"such as {linear[0]}"
         )
+    return targets
+
+
+def _lora(options: DpoOptions, model: nn.Module) -> LoraConfig:
+    from peft import LoraConfig, TaskType
+
     return LoraConfig(
         task_type=TaskType.SEQ_2_SEQ_LM,
         r=options.lora_rank,
         lora_alpha=options.lora_alpha,
         lora_dropout=options.lora_dropout,
-        target_modules=targets,
+        target_modules=adapted_layers(model, options),
     )
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from typing import Literal
+
+from smolchat_fast import _core
+from smolchat_fast.sections import NOWHERE, check_by_core
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,3 +50,7 @@ class SourceOptions:
     """Share of the records that may be bad."""
     strict: bool = False
     """Stop at the first bad record."""
+
+    def check(self) -> None:
+        """Raise ValueError for an option out of range."""
+        check_by_core(_core.read_files, NOWHERE, json.dumps(asdict(self)))

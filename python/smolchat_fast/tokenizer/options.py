@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
+
+from smolchat_fast import _core
+from smolchat_fast.sections import check_by_core
 
 SPECIALS = {
     "pad_token": "[PAD]",
@@ -53,3 +57,8 @@ class TokenizerOptions:
     """Special tokens of your own, the last ids of the vocabulary; what a user types stays text."""
     columns: tuple[str, ...] = ()
     """Columns of a table that are read; none: every text column but `source`."""
+
+    def check(self) -> None:
+        """Raise ValueError for an option out of range."""
+        own = replace(self, kind="bpe")  # the rules are the same for what other libraries learn
+        check_by_core(_core.build_tokenizer_from_files, json.dumps(asdict(own)))
