@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -30,12 +33,41 @@ def test_what_a_recipe_does_not_name_keeps_its_default(tmp_path: Path) -> None:
         ("[pretrain]\nsteps = 'many'", "steps"),
         ("[pretrain]\nsteps = 1.5", "expected int, found 1.5"),
         ("[pretrain\n", "not valid TOML"),
+        ("[data]\nsft = 'raw/qa.jsonl'", r"'data.sft' is a list: write \['raw/qa.jsonl'\]"),
+        ("[split]\nparts = 'valid=20'", r"'split.parts' is a list: write \['valid=20'\]"),
+        ("[check]\nexact = 0.5", r"'check.exact' is a table: write { NAME = 0.5 }"),
+        ("[model]\npreset = 'huge'", "expected one of demo, 0.2b, chatlm-mini, found 'huge' in model.preset"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_name(text: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=told) as error:
         read_recipe(written(tmp_path, text))
     assert "mine.toml" in str(error.value)
+
+
+def one_of_each_type(cls: type, above: str = "") -> dict[object, tuple[str, str]]:
+    """Section and name of an option of each type that there is."""
+    found: dict[object, tuple[str, str]] = {}
+    for name, hint in get_type_hints(cls).items():
+        if is_dataclass(hint):
+            found |= one_of_each_type(hint, f"{above}.{name}".strip("."))
+        else:
+            found[hint] = above, name
+    return found
+
+
+@pytest.mark.parametrize("value", ["3", "-1.5", "true", "'x'", "[3]", "{ a = 'x' }", "1979-05-27"])
+def test_a_value_of_the_wrong_type_is_refused_in_words(value: str, tmp_path: Path) -> None:
+    told: dict[str, str] = {}
+    for section, name in one_of_each_type(Recipe).values():
+        try:
+            read_recipe(written(tmp_path, f"[{section}]\n{name} = {value}\n"))
+        except ValueError as error:
+            told[name] = str(error).replace(str(tmp_path), "")
+    assert told
+    for name, problem in told.items():
+        assert name in problem
+        assert not re.search(r"typing|collections|<class|object|literal", problem)
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda p: p.stem)

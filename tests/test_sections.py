@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from smolchat_fast.preference.options import DpoOptions
 from smolchat_fast.recipe import RECIPES, DataOptions, Recipe, read_recipe
 from smolchat_fast.sections import check_sections
+from smolchat_fast.train.options import TrainOptions
+from smolchat_fast.words import WordOptions, count_words
 
 OUT_OF_RANGE: list[tuple[str, Mapping[str, Any], str]] = [
     ("sources", {"max_bad_share": 2.0}, r"[sources] max_bad_share = 2: must be in [0, 1]"),
@@ -91,3 +94,18 @@ def test_layers_are_those_of_the_trainings_that_a_run_has(tmp_path: Path) -> Non
 
     recipe = with_options(READY, "sft", {"freeze": ("encodr",)})
     check_layers(replace(recipe, data=DataOptions(pretrain=("a",))))
+
+
+@pytest.mark.parametrize(
+    ("refuse", "told"),
+    [
+        (lambda: count_words(["你好"], WordOptions(columns="prompt")), "option columns = 'prompt'"),
+        (lambda: TrainOptions(freeze="encoder").check(), "option freeze = 'encoder'"),
+        (lambda: DpoOptions(lora_targets="decoder").check(), "option lora_targets = 'decoder'"),
+    ],
+)
+def test_one_string_is_not_taken_for_the_list_of_its_characters(
+    refuse: Callable[[], object], told: str
+) -> None:
+    with pytest.raises(ValueError, match=f"{told}: must be a list"):
+        refuse()

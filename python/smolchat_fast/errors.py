@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class DataError(ValueError):
     """A file or a row cannot be used; the message names it and says what to do."""
@@ -21,3 +23,13 @@ class MissingExtraError(ImportError):
 
 # Ends a command with one line and exit status 2; anything else is a defect and shows a traceback.
 USER_ERRORS = (ValueError, StageError, OSError, MissingExtraError)
+
+
+def refuse_one_string(name: str, values: Sequence[str]) -> None:
+    """Refuse a string where several are wanted: it is a sequence too, of its characters.
+
+    Raises:
+        ValueError: an option of that name holds one string.
+    """
+    if isinstance(values, str):
+        raise ValueError(f"option {name} = {values!r}: must be a list or a tuple, as [{values!r}]")

@@ -142,6 +142,15 @@ def _refuse_unknown(cls: type, table: Mapping[str, Any], path: Path, above: tupl
             if not isinstance(value, Mapping):
                 raise ValueError(f"{path}: {name!r} is a section: write [{name}]")
             _refuse_unknown(typing.cast("type", hints[key]), value, path, (*above, key))
+        elif _holds(hints[key], tuple) and not isinstance(value, list):
+            raise ValueError(f"{path}: {name!r} is a list: write [{value!r}]")
+        elif _holds(hints[key], Mapping) and not isinstance(value, Mapping):
+            raise ValueError(f"{path}: {name!r} is a table: write {{ NAME = {value!r} }}")
+
+
+def _holds(hint: Any, kind: type) -> bool:
+    """Whether an annotation is of this generic kind, or of it or None."""
+    return any(typing.get_origin(part) is kind for part in (hint, *typing.get_args(hint)))
 
 
 def _structure(cls: type[T], table: Mapping[str, Any], path: Path) -> T:
@@ -151,28 +160,31 @@ def _structure(cls: type[T], table: Mapping[str, Any], path: Path) -> T:
         raise MissingExtraError("recipes need one more package: pip install 'smolchat-fast[cli]'") from error
 
     converter = cattrs.Converter()
-    converter.register_structure_hook(Path, lambda value, _: Path(value))
     # TOML is typed: "3" is no number, 1.5 no count and 1 no switch.
-    for kind, accepted in ((int, int), (float, (int, float)), (bool, bool), (str, str)):
+    for kind, accepted in ((int, int), (float, (int, float)), (bool, bool), (str, str), (Path, str)):
         converter.register_structure_hook(kind, _strict(kind, accepted))
+    converter.register_structure_hook_func(lambda kind: typing.get_origin(kind) is typing.Literal, _one_of)
     try:
         return converter.structure(table, cls)
     except cattrs.BaseValidationError as error:
-        problems = "; ".join(cattrs.transform_error(error, path="", format_exception=_problem))
+        problems = "; ".join(cattrs.transform_error(error, path="", format_exception=lambda e, _: str(e)))
         raise ValueError(f"{path}: {problems.replace('@ .', 'in ')}") from error
-
-
-def _problem(error: BaseException, kind: type | None) -> str:
-    return str(error) if isinstance(error, ValueError) else f"expected {kind}, found something else ({error})"
 
 
 def _strict(kind: type, accepted: Any) -> Any:
     def check(value: Any, _: Any) -> Any:
         if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
-            raise ValueError(f"expected {kind.__name__}, found {value!r}")
+            raise ValueError(f"expected {kind.__name__.lower()}, found {value!r}")
         return kind(value)
 
     return check
+
+
+def _one_of(value: Any, kind: Any) -> Any:
+    choices = typing.get_args(kind)
+    if value not in choices:
+        raise ValueError(f"expected one of {', '.join(choices)}, found {value!r}")
+    return value
 
 
 def _toml() -> Any:

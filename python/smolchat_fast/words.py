@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from smolchat_fast import _core
 from smolchat_fast.arrow import as_table
+from smolchat_fast.errors import refuse_one_string
 from smolchat_fast.progress import Progress
 from smolchat_fast.sections import NOWHERE, check_by_core
 from smolchat_fast.stage import run_stage, to_json
@@ -263,8 +264,9 @@ def text_names(table: pa.Table, names: Sequence[str] = ()) -> list[str]:
     """The columns of these names, or without any every text column but `source`.
 
     Raises:
-        ValueError: a column is missing.
+        ValueError: a column is missing, or the names are one string.
     """
+    refuse_one_string("columns", names)
     strings = (pa.string(), pa.large_string(), pa.string_view())
     names = names or [f.name for f in table.schema if f.type in strings and f.name != "source"]
     missing = [name for name in names if name not in table.column_names]

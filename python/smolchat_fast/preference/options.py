@@ -7,6 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from smolchat_fast.errors import refuse_one_string
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RejectOptions:
@@ -101,6 +103,7 @@ class DpoOptions:
         _at_least(self, 1, "batch_rows", "accumulate", "max_source", "max_target", "log_every")
         _at_least(self, 0, "sft_weight", "steps", "lora_rank", "lr", "weight_decay", "max_norm", "save_every")
         _above(self, 0, "beta", "lora_alpha")
+        refuse_one_string("lora_targets", self.lora_targets)
         for pattern in self.lora_targets:
             try:
                 re.compile(pattern)

@@ -6,6 +6,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from smolchat_fast.errors import refuse_one_string
 from smolchat_fast.stream import StreamOptions
 
 OptimizerName = Literal["adamw", "adafactor", "muon"]
@@ -137,6 +138,8 @@ class TrainOptions:
         for name, (fits, rule) in rules.items():
             if not fits:
                 raise ValueError(f"option {name} = {getattr(self, name)}: {rule}")
+        refuse_one_string("trackers", self.trackers)
+        refuse_one_string("freeze", self.freeze)
         for pattern in self.freeze:
             try:
                 re.compile(pattern)
