@@ -63,7 +63,7 @@ def test_pre_training_makes_a_model_folder_with_curves(rows, tokenizer, tmp_path
 def test_a_finished_run_is_skipped_and_other_options_are_refused(rows, tokenizer, tmp_path):
     first = pretrain(rows, tokenizer, tmp_path / "model")
     assert pretrain(rows, tokenizer, tmp_path / "model") == first
-    with pytest.raises(Exception, match=r"train.lr \(0.02 -> 0.01\)"):
+    with pytest.raises(Exception, match=r"pretrain.lr \(0.02 -> 0.01\)"):
         pretrain(rows, tokenizer, tmp_path / "model", TrainOptions(steps=12, lr=0.01))
 
 
@@ -101,6 +101,8 @@ def test_fine_tuning_leaves_frozen_parts_alone(rows, tokenizer, tmp_path):
     assert changed
     assert all(name.startswith("decoder") for name in changed)
     assert report.trained_parameters < report.parameters
+    with pytest.raises(StageError, match=r"differs in: sft.lr \(0.01 -> 0.02\)"):
+        sft_files([rows], tmp_path / "sft", replace(options, lr=0.02), model=tmp_path / "base", threads=1)
 
 
 @pytest.mark.parametrize(("precision", "rounding"), [("fp32", 1e-4), ("bf16", 1e-3)])
@@ -128,7 +130,7 @@ def test_a_run_that_was_begun_otherwise_is_neither_taken_up_nor_thrown_away(rows
 
     with pytest.raises(StoppedError, match="stopped after 3 steps"):
         pretrain(rows, tokenizer, out, progress=stop)
-    with pytest.raises(StageError, match=r"begun with other options or inputs: train.lr \(0.02 -> 0.01\)"):
+    with pytest.raises(StageError, match=r"begun with other options or inputs: pretrain.lr \(0.02 -> 0.01\)"):
         pretrain(rows, tokenizer, out, replace(OPTIONS, lr=0.01))
     # What only watches may change.
     assert pretrain(rows, tokenizer, out, replace(OPTIONS, keep=1, log_every=5)).steps == OPTIONS.steps

@@ -68,7 +68,7 @@ class Plan:
                 out,
                 lambda _: train_together(),
                 inputs=[*self.inputs, *([self.valid] if self.valid else []), self.tokenizer],
-                options=to_json({"train": self.options.deciding(), **self.more_options}),
+                options=to_json({self.name: self.options.deciding(), **self.more_options}),
                 overwrite=overwrite,
                 resumable=True,
                 scratch=("checkpoints", "hf"),
