@@ -198,3 +198,19 @@ def test_a_model_is_pretrained_on_plain_text(out: Path, tmp_path: Path) -> None:
     ]
     assert report.report("passages pretrain").rows_out == 200
     assert (report.model / "model.safetensors").exists()
+
+
+def test_the_same_recipe_gives_the_same_hashes(trained: Path, data: DataOptions, tmp_path: Path) -> None:
+    """On a CPU; what holds times, and where a run lies, are no part of them."""
+    again = tmp_path / "elsewhere"
+    recipe = replace(TINY, data=data)
+    hashes = [
+        {done.name: done.hash for done in run_recipe(recipe, out, threads=1).stages}
+        for out in (trained, again)
+    ]
+    assert {"pretrain", "sft", "dpo", "evaluate before DPO", "evaluate model"} <= hashes[0].keys()
+    assert all(hashes[0].values())
+    assert hashes[0] == hashes[1]
+    adapter = json.loads((again / "dpo" / "adapter_config.json").read_text("utf-8"))
+    assert adapter["target_modules"] == sorted(adapter["target_modules"])
+    assert str(tmp_path) not in json.dumps(adapter)

@@ -32,6 +32,8 @@ BEGUN = "begun.json"
 """In a partial folder, what it was begun with."""
 NOT_OUTPUT = (MANIFEST, BEGUN, INT8_PACK)
 """Files of a folder that are not what was made: they say how, or can be made again."""
+LOGS = ("metrics.jsonl", "curves.png", "curves.html", "card.md", "smolchat-fast")
+"""Files of a folder, and what a tracker writes there, with times in them: other on each run, and no part of its hash."""
 
 Report = dict[str, Any]
 """What a stage tells of its work, as JSON types: counts, reasons, measures."""
@@ -168,15 +170,15 @@ def to_json(options: Any) -> Any:
 def file_hash(path: Path, scratch: Sequence[str] = ()) -> str:
     """Hash of what a file holds: BLAKE3, as `b3sum` prints it.
 
-    Of a folder: SHA-256 of the names and hashes of its files, without those that say how it was made and without
-    the folders `scratch` in it.
+    Of a folder: SHA-256 of the names and hashes of its files, without those that say how it was made, without
+    its logs and without the folders `scratch` in it: the same on each run that makes the same.
     """
     if not path.is_dir():
         return _core.file_hash(path)
     digest = hashlib.sha256()
     for child in output_files(path):
         name = child.relative_to(path)
-        if name.parts[0] not in scratch:
+        if name.parts[0] not in (*LOGS, *scratch):
             digest.update(f"{name.as_posix()}\0{file_hash(child)}\0".encode())
     return digest.hexdigest()
 

@@ -118,6 +118,7 @@ def test_the_card_holds_what_was_measured(tmp_path: Path, model: Path, rows: Pat
 
     stored = json.loads((tmp_path / "card" / "card.json").read_text("utf-8"))
     assert stored["exact"]["A"]["share"] == pytest.approx(2 / 6)
+    assert "seconds" not in stored, "nothing that differs when it is measured again"
     assert evaluate_files([rows], tmp_path / "card", OPTIONS, model=model, questions=questions) == card, (
         "read back"
     )

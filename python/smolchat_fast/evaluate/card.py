@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+TIMES = ("answers_per_s", "seconds", "peak_mb")
+"""Fields that are other on each run: `card.md` and the manifest have them, `card.json` has not."""
 CELL_CHARS = 80
 """Longest text in a cell of the table of answers; `answers.jsonl` has all of it."""
 
@@ -102,8 +104,9 @@ class Card:
         )
 
     def write(self, folder: Path) -> None:
-        """Write `card.json` and `card.md`."""
-        text = json.dumps(asdict(self), ensure_ascii=False, indent=2)
+        """Write `card.json`, the same for the same model and rows, and `card.md`."""
+        same = {name: value for name, value in asdict(self).items() if name not in TIMES}
+        text = json.dumps(same, ensure_ascii=False, indent=2)
         (folder / "card.json").write_text(text + "\n", "utf-8")
         (folder / "card.md").write_text(markdown(self), "utf-8")
 

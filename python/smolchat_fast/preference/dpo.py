@@ -244,6 +244,9 @@ def _save(trainer: Seq2SeqDpoTrainer, base: Path, out: Path) -> None:
 
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
     if isinstance(model, PeftModel):
+        # peft would write the path of the base, and a set in the order of this process.
+        config: Any = model.peft_config["default"]
+        config.base_model_name_or_path, config.target_modules = "", sorted(config.target_modules)
         model.save_pretrained(str(out))
         # peft's form of a model card, with nothing filled in.
         (out / "README.md").unlink(missing_ok=True)
