@@ -70,6 +70,28 @@ def test_every_stage_takes_strings_and_columns_as_a_column_text(make: Callable[[
     assert count_words(data) == count_words(expected)
 
 
+def test_an_index_of_pandas_is_a_column_if_it_has_a_name() -> None:
+    frame = pytest.importorskip("pandas").DataFrame(ROWS).set_axis([5, 2, 9])  # as of chosen rows
+    chosen = clean(frame).table
+    assert chosen.column_names == ["prompt", "response"]
+    assert chosen.to_pandas()["prompt"].tolist() == ["你好吗？", "再见", "你好吗"]
+    assert split(frame).train.column_names == ["prompt", "response"]
+    assert clean(frame.rename_axis("number")).table["number"].to_pylist() == [5, 2, 9]
+    both = frame.assign(number=[5, 6, 7]).set_index("number", append=True)
+    assert clean(both).table.column_names == ["prompt", "response", "number"]
+
+
+def iterable() -> Any:
+    return pytest.importorskip("datasets").Dataset.from_dict(ROWS).to_iterable_dataset()
+
+
+@pytest.mark.parametrize("stage", [clean, deduplicate, split, stats, count_words])
+@pytest.mark.parametrize("make", [lambda: [1, 2], lambda: [{"prompt": "你好"}], iterable])
+def test_rows_that_are_no_strings_are_refused(stage: Callable[[Any], Any], make: Callable[[], Any]) -> None:
+    with pytest.raises(TypeError, match=r"expected a sequence of strings or an Arrow column or table, got"):
+        stage(make())
+
+
 @pytest.mark.parametrize("stage", [clean, deduplicate, split, stats, count_words])
 @pytest.mark.parametrize("data", ["一句话", b"bytes", 7])
 def test_what_holds_no_rows_is_refused(stage: Callable[[Any], Any], data: Any) -> None:

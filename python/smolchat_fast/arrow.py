@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+
+UNNAMED = re.compile(r"__index_level_\d+__")
+"""What pyarrow calls a level of an index without a name."""
 
 
 def as_table(data: Any, column: str = "text") -> pa.Table:
@@ -13,18 +17,21 @@ def as_table(data: Any, column: str = "text") -> pa.Table:
 
     Args:
         data: A table or a column of any library that speaks Arrow (pyarrow, polars, pandas, DuckDB), a
-            dataset of `datasets`, or a sequence of `str`.
+            dataset of `datasets`, or a sequence of `str`. The index of a pandas frame is a column if it has a name.
         column: Name of the only column where `data` is a column or a sequence.
     Raises:
         TypeError: `data` is none of these.
     """
     if isinstance(data, (str, bytes)):
-        raise TypeError("expected a sequence of strings or an Arrow column or table, got one string")
-    if hasattr(data, "with_format"):  # a Dataset of `datasets`, which may have rows chosen by an index
+        raise _unfit("one string")
+    if isinstance(data, pa.Table):
+        return data
+    # A Dataset of `datasets`, which may have rows chosen by an index; an iterable one has no length.
+    if hasattr(data, "with_format") and hasattr(data, "__len__") and not isinstance(data, Mapping):
         return data.with_format("arrow")[:]
     if hasattr(data, "__arrow_c_stream__"):
         try:
-            return pa.table(data)
+            return _without_unnamed_index(pa.table(data))
         except (TypeError, ValueError, pa.ArrowInvalid):
             return pa.Table.from_arrays([pa.chunked_array(data)], [column])
     if hasattr(data, "__arrow_c_array__"):
@@ -32,8 +39,21 @@ def as_table(data: Any, column: str = "text") -> pa.Table:
         is_table = pa.types.is_struct(values.type)
         return pa.Table.from_struct_array(values) if is_table else pa.table({column: values})
     if isinstance(data, Sequence) or hasattr(data, "__array__"):
-        return pa.table({column: pa.array(data, pa.large_string())})
-    raise TypeError(f"expected a sequence of strings or an Arrow column or table, got {type(data).__name__}")
+        try:
+            return pa.table({column: pa.array(data, pa.large_string())})
+        except (TypeError, pa.ArrowInvalid) as error:
+            raise _unfit(f"a {type(data).__name__} of something else ({error})") from error
+    raise _unfit(type(data).__name__)
+
+
+def _unfit(found: str) -> TypeError:
+    return TypeError(f"expected a sequence of strings or an Arrow column or table, got {found}")
+
+
+def _without_unnamed_index(table: pa.Table) -> pa.Table:
+    """A frame of pandas hands its index over with its columns; one that has no name says only where rows were."""
+    index = (table.schema.pandas_metadata or {}).get("index_columns", ())
+    return table.drop_columns([name for name in index if isinstance(name, str) and UNNAMED.fullmatch(name)])
 
 
 def as_takeable(table: pa.Table) -> pa.Table:
