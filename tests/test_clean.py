@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,10 +28,6 @@ DIRTY = pa.table(
         ],
     }
 )
-
-
-def test_the_example_in_the_docstring_is_true() -> None:
-    assert doctest.testmod(importlib.import_module("smolchat_fast.clean")).failed == 0
 
 
 def test_rows_are_cleaned_or_dropped_with_a_reason() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,10 +16,6 @@ from smolchat_fast.passages import PassageOptions, PassageReport, cut_passages, 
 
 def without_spaces(texts: list[str]) -> str:
     return "".join("".join(texts).split())
-
-
-def test_the_example_in_the_docstring_is_true() -> None:
-    assert doctest.testmod(importlib.import_module("smolchat_fast.passages")).failed == 0
 
 
 @settings(deadline=None, max_examples=60)

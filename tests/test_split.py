@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
-import importlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -21,10 +19,6 @@ def rows(count: int) -> pa.Table:
     prompts = [f"第{n}个问题是什么" for n in range(count // 2)]
     dressed = [f" 第{n}个问题是什么？" for n in range(count // 2)]
     return pa.table({"prompt": prompts + dressed, "response": [str(n) for n in range(count)]})
-
-
-def test_the_example_in_the_docstring_is_true() -> None:
-    assert doctest.testmod(importlib.import_module("smolchat_fast.split")).failed == 0
 
 
 @settings(deadline=None, max_examples=40)

@@ -1,8 +1,8 @@
 """Count words exactly as jieba 0.42.1 does, on all cores.
 
 >>> from smolchat_fast.words import count_words
->>> count_words(["今天天气很好", "今天下雨"]).slice(0, 1).to_pylist()
-[{'word': '今天', 'count': 2}]
+>>> count_words(["今天下雨，我很高兴", "今天下雨"]).slice(0, 2).to_pylist()
+[{'word': '下雨', 'count': 2}, {'word': '今天', 'count': 2}]
 """
 
 from __future__ import annotations
