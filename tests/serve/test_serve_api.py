@@ -192,6 +192,12 @@ def test_broken_bodies_are_told_so(client: httpx.Client, content: bytes, code: s
     assert (response.status_code, response.json()["error"]["code"]) == (400, code)
 
 
+def test_a_body_in_another_encoding_is_told_which_is_wanted(client: httpx.Client) -> None:
+    text = '{"messages": [{"role": "user", "content": "你好"}]}'
+    error = client.post(CHAT, content=text.encode("gb18030")).json()["error"]
+    assert (error["code"], error["message"]) == ("invalid_json", "the body is not UTF-8; send JSON in UTF-8")
+
+
 def test_fields_without_effect_are_named_in_a_header(client: httpx.Client) -> None:
     fields = {"user": "me", "n": 1, "tools": [], "presence_penalty": 0.0, "metadata": None, "x\n": 1}
     response = client.post(CHAT, json=body("你好", **fields))

@@ -218,6 +218,8 @@ def test_what_cannot_be_asked_names_its_place(parrot: Parrot) -> None:
         replies(parrot, b"a\nbc\xff\n")
     with pytest.raises(DataError, match="line 1: the question has 7 tokens"):
         replies(parrot, "abcdef", max_input_tokens=4)
+    with pytest.raises(DataError, match=r"^the question has 7 tokens"):
+        answer_one(parrot, ChatOptions(max_input_tokens=4), "abcdef", io.StringIO())
     with pytest.raises(DataError, match="standard input: byte 4 is not UTF-8"):
         read_question("", io.BytesIO("一".encode() + b"\xff"))
     with pytest.raises(DataError, match="holds no question"):

@@ -133,6 +133,8 @@ def install(app: FastAPI) -> None:
             allowed = headers.get("Allow", "")
             message = f"{request.method} is not for {path}; allowed: {allowed}"
             return Problem(405, message, "method_not_allowed", headers=headers).response(path)
+        if isinstance(error.__cause__, UnicodeDecodeError):  # FastAPI says only that there was an error
+            return Problem(400, "the body is not UTF-8; send JSON in UTF-8", "invalid_json").response(path)
         return Problem(error.status_code, str(error.detail), "invalid_value", headers=headers).response(path)
 
     @app.exception_handler(Exception)

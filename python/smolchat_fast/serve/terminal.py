@@ -93,7 +93,7 @@ def answer_one(speaker: Speaker, options: ChatOptions, question: str, out: IO[st
     try:
         asked = _Asked(speaker.ask([Message("user", question)], options))
     except PromptTooLongError as error:
-        raise DataError(f"standard input: {error}") from error
+        raise DataError(str(error)) from error
     if options.json:
         print(asked.as_json(), file=out, flush=True)
         return
