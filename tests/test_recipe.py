@@ -75,6 +75,11 @@ def test_the_recipes_that_come_along_are_valid_and_found_by_name(path: Path) -> 
     assert read_recipe(path) == read_recipe(Path(path.stem))
 
 
+def test_a_recipe_that_is_not_there_is_told_with_those_that_are() -> None:
+    with pytest.raises(FileNotFoundError, match=r"no such file.*\(0\.2b, chatlm-mini, demo\): 'nofile'"):
+        read_recipe(Path("nofile"))
+
+
 def test_a_folder_of_the_same_name_does_not_hide_a_recipe(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ that are flags of its command.
 from __future__ import annotations
 
 import difflib
+import errno
 import sys
 import typing
 from collections.abc import Mapping
@@ -114,12 +115,17 @@ def read_recipe(path: Path) -> Recipe:
     """Read a TOML file, or by its bare name one of `RECIPES`; what it does not name keeps its default.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file; names the recipes that come along.
         ValueError: not TOML, an unknown section or key, or a value of the wrong type; names each.
     """
     builtin = RECIPES / f"{path}.toml"
     if not path.is_file() and builtin.is_file():
         path = builtin
+    if not path.exists():
+        known = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.toml")))
+        raise FileNotFoundError(
+            errno.ENOENT, f"no such file, and no recipe that comes along ({known})", str(path)
+        )
     toml = _toml()
     try:
         table = toml.loads(path.read_text("utf-8"))
