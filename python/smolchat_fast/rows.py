@@ -55,6 +55,7 @@ def count_rows(paths: Sequence[Path]) -> int:
 
 
 def _open(path: Path) -> pq.ParquetFile:
+    path.stat()  # of a file that is not there pyarrow tells in its own words
     try:
         return pq.ParquetFile(path)
     except pa.ArrowInvalid as error:

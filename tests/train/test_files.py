@@ -20,7 +20,7 @@ from safetensors.torch import load_file  # noqa: E402
 from small import TINY, pairs, write_rows  # noqa: E402
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer  # noqa: E402
 
-from smolchat_fast.errors import StageError, StoppedError  # noqa: E402
+from smolchat_fast.errors import DataError, StageError, StoppedError  # noqa: E402
 from smolchat_fast.evaluate import EvaluateOptions, evaluate_files  # noqa: E402
 from smolchat_fast.stream import StreamOptions  # noqa: E402
 from smolchat_fast.train import (  # noqa: E402
@@ -119,6 +119,18 @@ def test_bad_options_are_refused_before_anything_is_written(rows, tokenizer, tmp
     with pytest.raises(ValueError, match="option lr"):
         pretrain(rows, tokenizer, tmp_path / "model", TrainOptions(lr=-1.0))
     assert not list(tmp_path.iterdir())
+
+
+def test_rows_of_another_format_are_refused_with_the_command_that_makes_them(rows, tokenizer, tmp_path):
+    raw = tmp_path / "qa.jsonl"
+    raw.write_text('{"prompt": "你好", "response": "好"}\n', "utf-8")
+    for inputs, valid in ((raw, rows), (rows, raw)):
+        with pytest.raises(DataError, match=r"qa\.jsonl: not a Parquet file .* with `smolchat-fast sources`"):
+            pretrain_files([inputs], tmp_path / "out", OPTIONS, valid=valid, tokenizer=tokenizer, model=TINY)
+    assert not (tmp_path / "out.partial").exists(), "nothing is begun with them"
+    with pytest.raises(FileNotFoundError) as missing:
+        pretrain_files([tmp_path / "no.parquet"], tmp_path / "out", OPTIONS, tokenizer=tokenizer, model=TINY)
+    assert missing.value.filename == str(tmp_path / "no.parquet")
 
 
 def test_a_run_that_was_begun_otherwise_is_neither_taken_up_nor_thrown_away(rows, tokenizer, tmp_path):

@@ -21,7 +21,7 @@ from smolchat_fast.errors import StageError, StoppedError
 from smolchat_fast.evaluate.evaluate import pick_rows
 from smolchat_fast.model import count_parameters, save_model, set_dropout, widen_feed_forward
 from smolchat_fast.progress import Progress, ignore
-from smolchat_fast.rows import read_texts
+from smolchat_fast.rows import count_rows, read_texts
 from smolchat_fast.stage import PARTIAL, Report, run_stage, to_json
 from smolchat_fast.stream import Stream
 from smolchat_fast.train.checkpoint import step_of
@@ -62,12 +62,15 @@ class Plan:
         def train() -> Report:
             return self._train(partial, out, threads, progress or ignore)
 
+        rows = [*self.inputs, *([self.valid] if self.valid else [])]
+
         def stage(train_together: Callable[[], Report]) -> Report:
+            count_rows(rows)  # refuses other formats before anything is begun
             finished = run_stage(
                 self.name,
                 out,
                 lambda _: train_together(),
-                inputs=[*self.inputs, *([self.valid] if self.valid else []), self.tokenizer],
+                inputs=[*rows, self.tokenizer],
                 options=to_json({self.name: self.options.deciding(), **self.more_options}),
                 overwrite=overwrite,
                 resumable=True,
