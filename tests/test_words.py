@@ -239,3 +239,10 @@ def test_little_memory_gives_the_same_counts(tmp_path):
     assert read_counts(tmp_path / "little.parquet") == read_counts(tmp_path / "much.parquet")
     with pytest.raises(ValueError, match=r"memory_mb = 0"):
         count_words_files([tmp_path / "rows.parquet"], tmp_path / "x.parquet", WordOptions(memory_mb=0))
+
+
+def test_a_null_is_told_with_row_and_column() -> None:
+    rows = pa.table({"prompt": ["你好", "再见"], "response": pa.array(["好", None])})
+    with pytest.raises(DataError, match="row 2: column 'response' is null; drop such rows"):
+        count_words(rows)
+    assert count_words(rows, WordOptions(columns=("prompt",))).num_rows == 2

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from smolchat_fast import _core
 from smolchat_fast.arrow import as_table
-from smolchat_fast.errors import refuse_one_string
+from smolchat_fast.errors import DataError, refuse_one_string
 from smolchat_fast.progress import Progress
 from smolchat_fast.sections import NOWHERE, check_by_core
 from smolchat_fast.stage import run_stage, to_json
@@ -90,12 +90,12 @@ def count_words(
     Returns:
         Table `word: string, count: int64`, by count descending, then by word.
     Raises:
-        DataError: a text is null, or the user dictionary cannot be used.
+        DataError: a text is null, or the user dictionary cannot be used; names row and column.
         ValueError: a column is missing.
     """
-    return _core.count_words(
-        text_columns(data, options.columns), _options_json(options), threads=threads, progress=progress
-    )
+    table = as_table(data)
+    columns = [_without_nulls(table, name) for name in text_names(table, options.columns)]
+    return _core.count_words(columns, _options_json(options), threads=threads, progress=progress)
 
 
 def merge(tables: Sequence[Any]) -> pa.Table:
@@ -274,6 +274,14 @@ def text_names(table: pa.Table, names: Sequence[str] = ()) -> list[str]:
         found = ", ".join(table.column_names)
         raise ValueError(f"option columns = {list(missing or names)}: no such text column (columns: {found})")
     return list(names)
+
+
+def _without_nulls(table: pa.Table, name: str) -> pa.ChunkedArray[Any]:
+    column = table.column(name)
+    if column.null_count:
+        row = column.is_null().index(True).as_py() + 1
+        raise DataError(f"row {row}: column {name!r} is null; drop such rows first")
+    return column
 
 
 def _options_json(options: WordOptions) -> str:
