@@ -123,7 +123,20 @@ def with_user_dict(tmp_path_factory):
 @given(
     text=st.lists(
         st.sampled_from(
-            [*SENTENCE, "石墨烯电池", "网易杭研", "今天", "云 计算", "γ粒子", "大连理工大学", "C++14", " ", "mp3", "播放器", "3.14"]
+            [
+                *SENTENCE,
+                "石墨烯电池",
+                "网易杭研",
+                "今天",
+                "云 计算",
+                "γ粒子",
+                "大连理工大学",
+                "C++14",
+                " ",
+                "mp3",
+                "播放器",
+                "3.14",
+            ]
         )
     ).map("".join),
     hmm=st.booleans(),
