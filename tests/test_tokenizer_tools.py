@@ -174,6 +174,19 @@ def test_a_sentencepiece_model_loads_and_loses_nothing(kind, tmp_path):
     assert told.same_tokens == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.parametrize("kind", ["bpe", "merges", "unigram", "sentencepiece-bpe", "sentencepiece-unigram"])
+def test_a_sentencepiece_model_without_an_entry_for_the_space_loses_nothing_either(kind):
+    """Counts have no blank words for sentencepiece, and the texts here none at all."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    plain = [text.replace(" ", "") for text in corpus()]
+    data = count_words(corpus()) if kind.startswith("sentencepiece") else plain
+    built = build_tokenizer(data, TokenizerOptions(kind=kind, vocab_size=310, coverage=1.0))
+    assert built.token_to_id(" ") is None
+    model = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model(built))
+    for text in [*corpus(100), *HARD]:
+        assert model.decode(model.encode(text)) == text
+
+
 def test_a_gguf_file_holds_the_same_vocabulary(folders, tmp_path):
     gguf = pytest.importorskip("gguf")
     export_files(folders[0], tmp_path / "smol.gguf")

@@ -132,7 +132,8 @@ def sentencepiece_model(tokenizer: Tokenizer) -> bytes:
     normalizer = model.normalizer_spec
     normalizer.name = "identity"
     normalizer.add_dummy_prefix = normalizer.remove_extra_whitespaces = False
-    normalizer.escape_whitespaces = True
+    # A space that no piece stands for must stay one: its bytes would come back as those of U+2581.
+    normalizer.escape_whitespaces = _has_space(pieces)
     return model.SerializeToString()
 
 
@@ -154,7 +155,7 @@ def write_gguf(tokenizer: Tokenizer, path: Path) -> None:
             "a unigram vocabulary loses rare characters in llama.cpp, which then uses no byte tokens. Build "
             "one of the kind bpe."
         )
-    if all(piece.text != SPACE for piece in pieces):
+    if not _has_space(pieces):
         # llama.cpp writes a space as U+2581 and turns only whole pieces back, never bytes.
         pieces[FIRST_BYTE + ord(" ")] = Piece(SPACE, 0.0, NORMAL)
     writer = GGUFWriter(path, "t5")
@@ -231,6 +232,11 @@ def compare(tokenizer: Tokenizer, model: bytes, texts: Sequence[str]) -> dict[st
         "same_tokens": sum(map(len, theirs)) / max(sum(map(len, ours)), 1),
         "round_trip": sum(a == b for a, b in zip(back, texts, strict=True)) / n,
     }
+
+
+def _has_space(pieces: Sequence[Piece]) -> bool:
+    """Whether a space alone is a piece; if not, it is spelt in bytes."""
+    return any(piece.text == SPACE for piece in pieces)
 
 
 def _fixed() -> list[str]:
