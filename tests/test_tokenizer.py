@@ -278,6 +278,40 @@ def test_counts_alone_do_and_entries_stay_inside_words(rows, tmp_path):
     assert all(any(entry in word for word in words) for entry in entries)
 
 
+def test_counts_by_position_may_be_tsv_with_quotes(rows, tmp_path):
+    counts = tmp_path / "counts.tsv"
+    texts = ['他说："好"', "今天天气很好"]
+    pq.write_table(count_words(texts), tmp_path / "same.parquet")
+    (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts), "utf-8")
+    count_words_files([tmp_path / "texts.jsonl"], counts)
+    told = build_tokenizer_files([counts], tmp_path / "a", TokenizerOptions(min_count=1))
+    assert told.characters_per_token is None
+    assert (
+        load(tmp_path / "a").to_str()
+        == build_tokenizer(count_words(texts), TokenizerOptions(min_count=1)).to_str()
+    )
+
+
+def test_the_told_rate_depends_on_neither_format_nor_order(tmp_path):
+    """Prompts and answers are of different density here, and so are the first rows and the last ones."""
+    prompts = [f"今天{i}天气很好" if i < 6_000 else f"{i}{i}" for i in range(9_000)]
+    whole = pa.table({"prompt": prompts, "response": [f"我们在北京大学学习{i % 7}" for i in range(9_000)]})
+    first, last, lines = tmp_path / "a.parquet", tmp_path / "b.parquet", tmp_path / "rows.jsonl"
+    pq.write_table(whole.slice(0, 4_000), first)
+    pq.write_table(whole.slice(4_000), last)
+    lines.write_text("\n".join(json.dumps(row) for row in whole.to_pylist()), "utf-8")
+    rates = []
+    for i, inputs in enumerate([[first, last], [last, first], [lines]]):
+        told = build_tokenizer_files(inputs, tmp_path / f"tokenizer-{i}", TokenizerOptions(vocab_size=400))
+        rates.append(told.characters_per_token)
+    assert len(set(rates)) == 1
+    built, texts = (
+        load(tmp_path / "tokenizer-0"),
+        [*whole["prompt"].to_pylist(), *whole["response"].to_pylist()],
+    )
+    assert rates[0] == pytest.approx(report(built, texts)["characters_per_token"], rel=0.02)
+
+
 def test_bad_input_is_named_and_leaves_nothing(rows, tmp_path):
     with pytest.raises(ValueError, match=r"vocab_size = 263: must be over 263"):
         build_tokenizer(["好"], TokenizerOptions(vocab_size=263))

@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smolchat_fast import _core
 from smolchat_fast.errors import MissingExtraError
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.stage import run_stage
 from smolchat_fast.tokenizer.folder import load
-from smolchat_fast.tokenizer.texts import texts_of
+from smolchat_fast.tokenizer.texts import rows_of_files
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -212,11 +211,11 @@ def _named(folders: Sequence[Path]) -> dict[str, Path]:
 def _texts_by_source(inputs: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Texts with the `source` of their row, or the name of their file."""
     for path in inputs:
-        for batch in _core.RowBatches([path]):
-            names = batch.column("source").to_pylist() if "source" in batch.schema.names else None
-            rows = batch.num_rows
-            for i, text in enumerate(texts_of(batch, columns)):
-                yield (str(names[i % rows]) if names else path.stem), text
+        for rows, texts in rows_of_files([path], columns):
+            named = "source" in rows.column_names
+            sources = rows.column("source").to_pylist() if named else [path.stem] * rows.num_rows
+            for column in texts.columns:
+                yield from zip(map(str, sources), column.to_pylist(), strict=True)
 
 
 def _unknown_id(tokenizer: Tokenizer) -> int:
