@@ -233,14 +233,21 @@ def test_a_small_vocabulary_is_characters_and_the_rest_is_spelt_in_bytes():
     assert report(built, texts)["round_trip_share"] == 1
 
 
-def test_of_more_text_than_asked_for_a_part_is_taken():
-    texts = [f"{choice}{i}" * 40 for i in range(8_000) for choice in ("春眠不觉晓", "处处闻啼鸟")]
-    assert sum(len(text.encode()) for text in texts) > 4 << 20
-    small = build_tokenizer(texts, TokenizerOptions(train_mb=1, vocab_size=400))
-    assert (
-        small.to_str() == build_tokenizer(texts[::-1], TokenizerOptions(train_mb=1, vocab_size=400)).to_str()
-    )
-    assert report(small, texts[:9])["round_trip_share"] == 1
+@pytest.mark.parametrize("kind", ["bpe", "tokenizers-bpe"])
+def test_of_more_text_than_asked_for_a_part_is_taken_by_its_hash(kind, tmp_path):
+    """Each text is one character, again and again, so the entries tell which texts were taken."""
+    characters = [chr(0x4E00 + i) for i in range(1_600)]
+    texts = pa.table({"text": [character * 900 for character in characters]})
+    assert sum(len(text.encode()) for text in texts["text"].to_pylist()) > 4 << 20
+    pq.write_table(texts, tmp_path / "rows.parquet")
+    options = TokenizerOptions(kind=kind, train_mb=1, vocab_size=FIRST_CHARACTER + 1_600, coverage=1.0)
+    small = build_tokenizer(texts, options)
+    taken = {c for c in characters if small.token_to_id(c) is not None}
+    assert 0.2 < len(taken) / len(characters) < 0.3
+    assert build_tokenizer(texts.sort_by([("text", "descending")]), options).to_str() == small.to_str()
+    build_tokenizer_files([tmp_path / "rows.parquet"], tmp_path / "out", options)
+    assert load(tmp_path / "out").to_str() == small.to_str()
+    assert report(small, ["".join(characters)])["round_trip_share"] == 1
 
 
 @pytest.fixture

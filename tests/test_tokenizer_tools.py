@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +16,7 @@ import pytest
 
 from smolchat_fast import DataError
 from smolchat_fast.tokenizer import (
+    FIRST_CHARACTER,
     SPECIALS,
     TokenizerOptions,
     build_tokenizer,
@@ -71,10 +77,77 @@ def test_word_counts_do_for_sentencepiece_and_are_refused_by_tokenizers():
         trained("tokenizers-bpe", counts)
 
 
-def test_a_vocabulary_that_the_text_does_not_give_is_refused():
+@pytest.mark.parametrize(
+    ("data", "vocab_size", "reason"),
+    [
+        (corpus(), 5_000, "Vocabulary size too high"),
+        (corpus(), 270, "smaller than required_chars"),
+        ([""], 400, "there is no text"),
+    ],
+)
+def test_a_vocabulary_that_the_text_does_not_give_is_refused(data, vocab_size, reason):
     pytest.importorskip("sentencepiece")
-    with pytest.raises(ValueError, match=r"vocab_size = 5000: sentencepiece refuses"):
-        build_tokenizer(corpus(), TokenizerOptions(kind="sentencepiece-bpe", vocab_size=5_000))
+    with pytest.raises(ValueError, match=rf"vocab_size = {vocab_size}: sentencepiece refuses: .*{reason}"):
+        build_tokenizer(data, TokenizerOptions(kind="sentencepiece-bpe", vocab_size=vocab_size))
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("option", [{"vocab_size": 5}, {"coverage": 1.5}, {"train_mb": 0}, {"max_chars": 0}])
+def test_the_trainers_of_others_refuse_the_same_options(kind, option):
+    (name, value), *_ = option.items()
+    with pytest.raises(ValueError, match=f"option {name} = {value}: must be"):
+        build_tokenizer(corpus(), TokenizerOptions(kind=kind, **option))
+
+
+@pytest.mark.parametrize("kind", ["tokenizers-bpe", "tokenizers-unigram"])
+@pytest.mark.parametrize("options", [{"vocab_size": 280}, {"vocab_size": 420, "coverage": 0.5}])
+def test_rare_characters_get_no_entry_and_come_back_all_the_same(kind, options):
+    texts = corpus()
+    built = build_tokenizer(texts, TokenizerOptions(kind=kind, **options))
+    assert FIRST_CHARACTER < built.get_vocab_size() <= options["vocab_size"]
+    told = report(built, texts)
+    assert told["round_trip_share"] == 1
+    assert told["byte_share"] > 0.1
+    assert built.token_to_id("天") is not None
+    assert built.token_to_id("%") is None
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_the_trainers_of_others_refuse_a_null_and_name_it(kind, tmp_path):
+    table = pa.table({"prompt": ["好", "好"], "response": ["好", None]})
+    with pytest.raises(DataError, match=r'^row 2: column "response" is null'):
+        build_tokenizer(table, TokenizerOptions(kind=kind))
+    pq.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r'rows.parquet, row 2: column "response" is null'):
+        build_tokenizer_files([tmp_path / "rows.parquet"], tmp_path / "out", TokenizerOptions(kind=kind))
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_the_trainers_of_others_give_the_same_again_whatever_the_threads(kind):
+    assert len({trained(kind, corpus()).to_str() for _ in range(3)}) == 1
+    options = TokenizerOptions(kind=kind, vocab_size=420, coverage=1.0)
+    assert build_tokenizer(corpus(), options, threads=1).to_str() == trained(kind, corpus()).to_str()
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_ctrl_c_ends_the_trainers_of_others_within_a_second(kind):
+    """On text that takes each of them many seconds."""
+    if kind.startswith("sentencepiece"):
+        pytest.importorskip("sentencepiece")
+    choose = random.Random(1)
+    common = [chr(0x4E00 + i) for i in range(3_000)]
+    texts = ["".join(choose.choices(common, k=200)) for _ in range(15_000)]
+    stopped = 0.0
+
+    def stop(phase: str, done: int, total: int) -> None:
+        nonlocal stopped
+        if phase == "learn" and not stopped:
+            stopped = time.monotonic() + 0.3
+            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        build_tokenizer(texts, TokenizerOptions(kind=kind), progress=stop)
+    assert time.monotonic() - stopped < 1
 
 
 @pytest.mark.parametrize("kind", ["bpe", "tokenizers-bpe"])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -84,11 +85,29 @@ def sample_of_files(paths: Sequence[Path], columns: Sequence[str] = ()) -> list[
     return [text for row in sorted(rows) for text in row]
 
 
-def texts_of(tables: Iterable[pa.Table]) -> Iterator[str]:
-    """The texts of tables of text columns."""
-    for table in tables:
+def limited(tables: Callable[[], Iterable[pa.Table]], size_mb: int) -> Iterator[pa.Table]:
+    """All texts as a column `text`, or if they are more than this, some of them by a hash of each.
+
+    Args:
+        tables: Gives tables of text columns, twice.
+        size_mb: Text at most, in MiB.
+    """
+    size = sum(_bytes(column) for table in tables() for column in table.columns)
+    for table in tables():
         for column in table.columns:
+            yield drawn(pa.table({"text": column.cast(pa.large_string())}), (size_mb << 20) / max(size, 1))
+
+
+def texts_of(table: pa.Table) -> Iterator[str]:
+    """The texts of a table of text columns."""
+    for batch in table.to_batches(max_chunksize=8_192):
+        for column in batch.columns:
             yield from map(str, column.to_pylist())
+
+
+def _bytes(column: pa.ChunkedArray[Any]) -> int:
+    texts: Any = column.cast(pa.large_string())
+    return pc.sum(pc.binary_length(texts)).as_py() or 0
 
 
 def _tuples(table: pa.Table) -> set[tuple[str, ...]]:
