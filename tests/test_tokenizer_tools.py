@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
@@ -197,6 +198,53 @@ def test_tokenizers_stand_side_by_side_by_source(folders, tmp_path):
     assert "round trip" in (tmp_path / "report" / "report.txt").read_text("utf-8")
     assert (tmp_path / "report" / "histogram.png").read_bytes().startswith(b"\x89PNG")
     assert compare_files([path], tmp_path / "report", tokenizers=tuple(folders)) == told
+    listed = json.loads((tmp_path / "report" / "report.json").read_text("utf-8"))
+    assert listed == asdict(told)
+    rarest = listed["tokenizers"]["bpe"]["rarest"][0]
+    assert repr(rarest) in (tmp_path / "report" / "report.txt").read_text("utf-8")
+
+
+def test_a_tokenizer_may_be_named_by_a_dot_but_not_twice(folders, tmp_path, monkeypatch):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "今天"}\n', "utf-8")
+    monkeypatch.chdir(folders[0])
+    assert list(compare_files([rows], tmp_path / "a", tokenizers=(Path(),)).tokenizers) == ["bpe"]
+    assert list(compare_files([rows], tmp_path / "b", tokenizers=(Path(), Path("../merges"))).tokenizers) == [
+        "bpe",
+        "merges",
+    ]
+    with pytest.raises(ValueError, match=r"option tokenizers: \.\./bpe: named twice"):
+        compare_files([rows], tmp_path / "c", tokenizers=(Path(), Path("../bpe")))
+    with pytest.raises(ValueError, match="option tokenizers: none is named"):
+        compare_files([rows], tmp_path / "c", tokenizers=())
+
+
+def test_a_report_of_nothing_is_refused(folders, tmp_path):
+    rows, out = tmp_path / "rows.parquet", tmp_path / "report"
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), rows)
+    with pytest.raises(ValueError, match="no input files"):
+        compare_files([], out, tokenizers=tuple(folders))
+    with pytest.raises(DataError, match=r"rows.parquet: no rows"):
+        compare_files([rows], out, tokenizers=tuple(folders))
+    with pytest.raises(ValueError, match="option max_texts = 0: must be at least 1"):
+        compare_files([rows], out, tokenizers=tuple(folders), max_texts=0)
+    pq.write_table(
+        pa.table({"prompt": [None, "today"], "response": ["好", "好"], "source": ["a", "b"]}), rows
+    )
+    with pytest.raises(DataError, match=r'rows.parquet, row 1: column "prompt" is null'):
+        compare_files([rows], out, tokenizers=tuple(folders))
+    assert not out.exists()
+
+
+def test_texts_that_are_all_empty_are_reported_by_a_tokenizer_that_ends_none(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    model = tokenizers.Tokenizer(tokenizers.models.BPE({"好": 0}, []))
+    (tmp_path / "plain").mkdir()
+    model.save(str(tmp_path / "plain" / "tokenizer.json"))
+    pq.write_table(pa.table({"text": ["", ""]}), tmp_path / "rows.parquet")
+    told = compare_files([tmp_path / "rows.parquet"], tmp_path / "out", tokenizers=(tmp_path / "plain",))
+    assert told.texts == 2
+    assert (tmp_path / "out" / "histogram.png").stat().st_size > 0
 
 
 def test_a_report_names_what_is_long_rare_and_never_used(folders):
