@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from smolchat_fast import DataError, StageError
 from smolchat_fast.tokenizer import (
+    FIRST_BYTE,
     FIRST_CHARACTER,
     SPECIALS,
     TokenizerOptions,
@@ -336,6 +337,9 @@ def test_half_a_character_is_never_shown_and_broken_bytes_are_marked():
     ids = built.encode("好😀好", add_special_tokens=False).ids
     assert list(stream_text(built, ids)) == ["好", "😀", "好"]
     assert list(stream_text(built, ids[:3])) == ["好", "�"]
+    stray = [*built.encode("😀", add_special_tokens=False).ids, FIRST_BYTE + 0xF0, FIRST_BYTE + 0x9F]
+    assert "".join(stream_text(built, stray)) == "😀�"
+    assert built.decode(stray) == "�" * 6
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import asdict
 from pathlib import Path
@@ -347,3 +349,40 @@ def test_a_merge_list_needs_the_counts_in_either_form(tmp_path):
         assert told.characters_per_token is not None
         built.append(load(out).to_str())
     assert built[0] == built[1]
+
+
+def smolchat(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "smolchat_fast", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_commands_build_try_encode_and_export_a_tokenizer(tmp_path):
+    rows, made, counts = tmp_path / "rows.parquet", tmp_path / "tokenizer", tmp_path / "counts.tsv"
+    pq.write_table(pa.table({"text": corpus()}), rows)
+    for run in (
+        smolchat("count", rows, "--out", counts),
+        smolchat("tokenizer", counts, "--out", tmp_path / "words"),
+        smolchat("tokenizer", rows, "--out", made, "--vocab-size", 420),
+        smolchat(
+            "tokenizer",
+            "report",
+            rows,
+            "--tokenizers",
+            made,
+            tmp_path / "words",
+            "--out",
+            tmp_path / "report",
+        ),
+        smolchat("encode", rows, "--tokenizer", made, "--out", tmp_path / "ids.parquet"),
+        smolchat("tokenizer", "export", made, "--out", tmp_path / "smol.model", "--check", rows),
+    ):
+        assert run.returncode == 0, run.stderr
+    assert "come back unchanged" in run.stdout
+    assert (tmp_path / "report" / "report.json").is_file()
+    ids = pq.read_table(tmp_path / "ids.parquet")["text"].to_pylist()
+    assert load(made).decode_batch(ids) == corpus()
+    refused = smolchat(
+        "tokenizer", rows, "--out", tmp_path / "no", "--kind", "tokenizers-bpe", "--vocab-size", 5
+    )
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].startswith("error: option vocab_size = 5: must be over 263")
