@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from smolchat_fast import DataError
 from smolchat_fast.clean import clean, clean_files
 from smolchat_fast.dedup import Index, deduplicate, deduplicate_files
 from smolchat_fast.split import SplitOptions, split
 from smolchat_fast.stats import stats
-from smolchat_fast.words import count_words, count_words_files
+from smolchat_fast.tokenizer import TokenizerOptions, build_tokenizer
+from smolchat_fast.words import count_words, count_words_files, merge
 
 ROWS = {"prompt": ["你好 吗?", "再见", "你好吗"], "response": ["很好", "再见！！", "很好"]}
 
@@ -102,6 +104,30 @@ def test_every_stage_takes_strings_and_columns_as_a_column_text(make: Callable[[
     half = SplitOptions(parts=("valid=1",))
     assert split(data, half).train.to_pylist() == split(expected, half).train.to_pylist()
     assert count_words(data) == count_words(expected)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda counts: pytest.importorskip("polars").from_arrow(counts),
+        lambda counts: counts.to_pandas(),
+        lambda counts: counts.select(["count", "word"]),
+        lambda counts: counts.cast(pa.schema({"word": pa.large_string(), "count": pa.int32()})),
+    ],
+    ids=["polars", "pandas", "other order", "other types"],
+)
+def test_word_counts_of_any_library_are_word_counts(make: Callable[[pa.Table], Any]) -> None:
+    pytest.importorskip("tokenizers")
+    counts = count_words(["今天下雨", "今天很好", "明天下雨"])
+    assert merge([make(counts), counts]) == merge([counts, counts])
+    options = TokenizerOptions(kind="merges", min_count=2)
+    assert build_tokenizer(make(counts), options).to_str() == build_tokenizer(counts, options).to_str()
+
+
+@pytest.mark.parametrize("table", [{"word": ["好"], "count": ["viel"]}, {"word": ["好"], "n": [1]}])
+def test_what_counts_no_words_is_refused(table: dict[str, list[Any]]) -> None:
+    with pytest.raises(DataError, match=r"not a table word: string, count: int64 \(word: string, "):
+        merge([pa.table(table)])
 
 
 @pytest.mark.parametrize("stage", [clean, deduplicate, split, stats, count_words])

@@ -18,8 +18,12 @@ import pyarrow as pa
 
 from smolchat_fast import _core
 from smolchat_fast.arrow import as_table, is_text
+from smolchat_fast.errors import DataError
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage, to_json
+
+COUNT_TYPES: dict[str, Any] = {"word": pa.string(), "count": pa.int64()}
+"""Columns of a table of word counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,13 +100,13 @@ def merge(tables: Sequence[Any]) -> pa.Table:
     """The counts of several parts of a corpus as those of the whole.
 
     Args:
-        tables: Tables `word: string, count: int64`, as of `count_words`.
+        tables: Tables `word, count` of any library that speaks Arrow, as of `count_words`.
     Returns:
         Table `word: string, count: int64`, by count descending, then by word.
     Raises:
         DataError: a table lacks a column, or a value is null or negative.
     """
-    return _core.merge_word_counts(list(tables))
+    return _core.merge_word_counts([as_counts(table) for table in tables])
 
 
 class Segmenter:
@@ -234,6 +238,25 @@ def read_counts(path: Path) -> pa.Table | None:
         DataError: the file cannot be read.
     """
     return _core.read_word_counts(path)
+
+
+def is_counts(table: pa.Table) -> bool:
+    """Whether this is a table of word counts and not of texts: it has these two columns alone, in any order."""
+    return sorted(table.column_names) == sorted(COUNT_TYPES)
+
+
+def as_counts(data: Any) -> pa.Table:
+    """The table `word: string, count: int64` of any library's table, whatever its types of strings and integers.
+
+    Raises:
+        DataError: a column is missing, or holds something else.
+    """
+    table = as_table(data)
+    try:
+        return table.select(list(COUNT_TYPES)).cast(pa.schema(COUNT_TYPES))
+    except (KeyError, pa.ArrowException) as error:
+        found = ", ".join(f"{field.name}: {field.type}" for field in table.schema)
+        raise DataError(f"not a table word: string, count: int64 ({found})") from error
 
 
 def _suffix(out: Path) -> str:

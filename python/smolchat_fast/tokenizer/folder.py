@@ -39,6 +39,9 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
 def load(folder: Path) -> Tokenizer:
     """The tokenizer of a folder, as `build_tokenizer` gave it.
 
+    A copy by `pickle` or `deepcopy` takes special tokens in a text for their ids: the library copies its
+    `encode_special_tokens` not along. Set it again, or load the folder where it is needed.
+
     Raises:
         FileNotFoundError: the folder holds no `tokenizer.json`.
         DataError: it is no tokenizer.
