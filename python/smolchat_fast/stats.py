@@ -13,7 +13,7 @@ from smolchat_fast.arrow import as_table
 from smolchat_fast.errors import MissingExtraError
 from smolchat_fast.progress import Progress
 from smolchat_fast.sources import expand
-from smolchat_fast.stage import PARTIAL, naming
+from smolchat_fast.stage import PARTIAL, naming, refuse_loss
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,12 +166,15 @@ def stats_files(
         progress: Called with (phase, rows done, rows in all).
     Raises:
         DataError: a file is damaged or lacks a column; names it.
+        StageError: `out` or `plot` is one of the inputs.
         ValueError: no column is text.
         MissingExtraError: `plot` without matplotlib.
     """
     if plot is not None:
         _pyplot()  # before the work, not behind it
-    told = _core.describe_files(expand(inputs), _to_json(options), threads=threads, progress=progress)
+    files = expand(inputs)
+    refuse_loss([path for path in (out, plot) if path], files, (".json", ".png"))
+    told = _core.describe_files(files, _to_json(options), threads=threads, progress=progress)
     report = _to_report(json.loads(told))
     if out is not None:
         _write(

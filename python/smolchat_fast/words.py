@@ -21,6 +21,9 @@ from smolchat_fast.arrow import as_table
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage, to_json
 
+COUNTS = (".parquet", ".tsv")
+"""Endings of tables of counts."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WordOptions:
@@ -179,6 +182,7 @@ def count_words_files(
         "words",
         out,
         work,
+        makes=COUNTS,
         inputs=read,
         options=options,
         overwrite=overwrite,
@@ -215,7 +219,6 @@ def merge_files(
     result = f"counts{_suffix(out)}"
 
     def work(partial: list[Path]) -> dict[str, int]:
-        partial[0].mkdir(parents=True, exist_ok=True)
         parts = partial[0] / "parts"
         report = _core.merge_word_count_files(
             list(inputs), partial[0] / result, parts, memory_mb, threads=threads, progress=progress
@@ -223,7 +226,9 @@ def merge_files(
         merged: dict[str, int] = json.loads(report)
         return merged
 
-    finished = run_stage("count merge", out, work, inputs=inputs, overwrite=overwrite, result=result)
+    finished = run_stage(
+        "count merge", out, work, makes=COUNTS, inputs=inputs, overwrite=overwrite, result=result
+    )
     return MergeReport(**finished.report)
 
 

@@ -12,7 +12,7 @@ from smolchat_fast import device
 from smolchat_fast.errors import StoppedError
 from smolchat_fast.preference.options import DpoOptions, DpoReport
 from smolchat_fast.progress import Progress, ignore
-from smolchat_fast.stage import Report, file_hash, refuse_several_processes, run_stage
+from smolchat_fast.stage import FOLDER, Report, file_hash, refuse_several_processes, run_stage
 
 if TYPE_CHECKING:
     import torch
@@ -74,6 +74,7 @@ def dpo_files(
         "dpo",
         out,
         work,
+        makes=FOLDER,
         inputs=[*inputs, model],
         options=options,
         overwrite=overwrite,

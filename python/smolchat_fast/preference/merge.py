@@ -10,7 +10,7 @@ from smolchat_fast.errors import DataError, StageError
 from smolchat_fast.preference.dpo import weights_hash
 from smolchat_fast.preference.options import MergeOptions, MergeReport
 from smolchat_fast.progress import Progress, ignore
-from smolchat_fast.stage import Report, read_manifest, run_stage
+from smolchat_fast.stage import FOLDER, Report, read_manifest, run_stage
 
 
 def merge_files(
@@ -56,7 +56,7 @@ def merge_files(
             return _merge(adapter, model, partials[0], options, samples, progress or ignore)
 
     read = [adapter, model, *([samples] if samples else [])]
-    finished = run_stage("merge", out, work, inputs=read, options=options, overwrite=overwrite)
+    finished = run_stage("merge", out, work, makes=FOLDER, inputs=read, options=options, overwrite=overwrite)
     return MergeReport(**finished.report)
 
 

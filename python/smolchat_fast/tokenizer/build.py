@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from smolchat_fast import _core
 from smolchat_fast.progress import Progress
-from smolchat_fast.stage import run_stage
+from smolchat_fast.stage import FOLDER, run_stage
 from smolchat_fast.tokenizer.folder import from_text, save
 from smolchat_fast.tokenizer.options import TokenizerOptions
 from smolchat_fast.tokenizer.report import report
@@ -126,7 +126,10 @@ def build_tokenizer_files(
         rate = report(tokenizer, sample)["characters_per_token"] if sample else None
         return {**json.loads(entries), "characters_per_token": rate}
 
-    finished = run_stage("tokenizer", out, work, inputs=read, options=options, overwrite=overwrite)
+    everything = list(dict.fromkeys([*read, *inputs]))  # the sample is of the inputs
+    finished = run_stage(
+        "tokenizer", out, work, makes=FOLDER, inputs=everything, options=options, overwrite=overwrite
+    )
     return TokenizerReport(**finished.report)
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SPACE = "\u2581"
+ENDINGS = (".model", ".gguf")
 CHECKED_TEXTS = 4_000
 """Texts that ids are compared on."""
 
@@ -197,7 +198,7 @@ def export_files(
         ValueError: `out` is called neither `.model` nor `.gguf`.
         StageError: `out` exists and was made otherwise.
     """
-    if out.suffix not in {".model", ".gguf"}:
+    if out.suffix not in ENDINGS:
         raise ValueError(f"option out = {out}: must end in .model (sentencepiece) or .gguf")
 
     def work(partial: list[Path]) -> dict[str, Any]:
@@ -210,7 +211,7 @@ def export_files(
         return told | compare(tokenizer, model, list(islice(texts_of_files(check), CHECKED_TEXTS)))
 
     inputs = [folder / "tokenizer.json", *check]
-    finished = run_stage("tokenizer export", out, work, inputs=inputs, overwrite=overwrite)
+    finished = run_stage("tokenizer export", out, work, makes=ENDINGS, inputs=inputs, overwrite=overwrite)
     return ExportReport(**finished.report)
 
 

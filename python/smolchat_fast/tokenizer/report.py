@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from smolchat_fast import _core
 from smolchat_fast.errors import MissingExtraError
 from smolchat_fast.progress import Progress, ignore
-from smolchat_fast.stage import run_stage
+from smolchat_fast.stage import FOLDER, run_stage
 from smolchat_fast.tokenizer.folder import load
 from smolchat_fast.tokenizer.texts import texts_of
 
@@ -162,7 +162,6 @@ def compare_files(
                 rates[source][name] = round(characters / max(tokens, 1), 4)
         texts = sum(map(len, sources.values()))
         comparison = Comparison(tokenizers=told, by_source=rates, texts=texts)
-        partial[0].mkdir(parents=True, exist_ok=True)
         draw_lengths(lengths, partial[0] / "histogram.png")
         (partial[0] / "report.txt").write_text(f"{comparison}\n", "utf-8")
         return asdict(comparison)
@@ -170,7 +169,13 @@ def compare_files(
     files = [folder / "tokenizer.json" for folder in tokenizers]
     asked = {"columns": columns, "max_texts": max_texts, "tokenizers": list(_named(tokenizers))}
     finished = run_stage(
-        "tokenizer report", out, work, inputs=[*inputs, *files], options=asked, overwrite=overwrite
+        "tokenizer report",
+        out,
+        work,
+        makes=FOLDER,
+        inputs=[*inputs, *files],
+        options=asked,
+        overwrite=overwrite,
     )
     return Comparison(**finished.report)
 
