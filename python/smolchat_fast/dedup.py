@@ -235,8 +235,9 @@ def deduplicate_files(
         inputs=[*inputs, *against, *([index] if index else [])],
         options=to_json(options)
         | {
-            "against": [path.name for path in against],
-            "index": index.name if index else None,
+            # Their content counts among the inputs; this says which of them are which.
+            "against": len(against),
+            "index": index is not None,
         },
         also=also,
         overwrite=overwrite,

@@ -100,7 +100,8 @@ def run_stage(
             there already.
         makes: Endings that the name of a file may have, or `FOLDER`.
         inputs: Files or folders read; their content counts, not their names.
-        options: A dataclass, or a mapping of names to dataclasses and JSON values.
+        options: A dataclass, or a mapping of names to dataclasses and JSON values: those that decide the result.
+            How many threads or how much memory a stage takes does not, and files that are read are inputs.
         also: Further outputs, for example the removed rows.
         overwrite: Replace an output that was made otherwise, or a file of somebody else; never a folder of theirs.
         resumable: Keep the partial output of an interrupted run, a folder, for `work` to go on with.

@@ -38,6 +38,10 @@ class WordOptions:
     memory_mb: int = 2_048
     """Memory for distinct words, in MiB; when it is full they go to disk and are summed at the end."""
 
+    def deciding(self) -> dict[str, Any]:
+        """The options that decide the counts; a dictionary does by its content, so it counts among the inputs."""
+        return {"hmm": self.hmm, "user_dict": self.user_dict is not None, "columns": self.columns}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WordReport:
@@ -184,7 +188,7 @@ def count_words_files(
         work,
         makes=COUNTS,
         inputs=read,
-        options=options,
+        options=options.deciding(),
         overwrite=overwrite,
         resumable=True,
         result=result,

@@ -76,7 +76,7 @@ def dpo_files(
         work,
         makes=FOLDER,
         inputs=[*inputs, model],
-        options=options,
+        options=options.deciding(),
         overwrite=overwrite,
         resumable=True,
         scratch=(CHECKPOINTS,),
