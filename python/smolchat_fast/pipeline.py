@@ -35,6 +35,7 @@ from smolchat_fast import (
     train,
     words,
 )
+from smolchat_fast.arguments import arguments
 from smolchat_fast.checks import missed_checks
 from smolchat_fast.errors import DataError, StageError, StoppedError
 from smolchat_fast.evaluate import Card
@@ -107,6 +108,7 @@ class MissedError(StageError):
         self.report = report
 
 
+@arguments
 def run_recipe(
     recipe: Recipe,
     out: Path,

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments, expand
 from smolchat_fast.arrow import as_table
 from smolchat_fast.errors import MissingExtraError
 from smolchat_fast.progress import Progress
-from smolchat_fast.sources import expand
 from smolchat_fast.stage import PARTIAL, naming, refuse_loss
 
 
@@ -120,6 +120,7 @@ class StatsReport:
         return "\n".join(lines)
 
 
+@arguments
 def stats(
     data: Any,
     options: StatsOptions = StatsOptions(),
@@ -146,6 +147,7 @@ def stats(
     return _to_report(json.loads(told))
 
 
+@arguments
 def stats_files(
     inputs: Sequence[Path],
     out: Path | None = None,

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 from smolchat_fast.arrow import as_table
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage, to_json
@@ -74,6 +75,7 @@ class MergeReport:
         return f"{self.tables:,} tables: {self.words:,} words, {self.distinct_words:,} distinct"
 
 
+@arguments
 def count_words(
     data: Any,
     options: WordOptions = WordOptions(),
@@ -124,6 +126,7 @@ class Segmenter:
         DataError: the user dictionary cannot be used; names file and line.
     """
 
+    @arguments
     def __init__(self, options: WordOptions = WordOptions()) -> None:
         self._core, self._hmm = _core.Segmenter(options.user_dict), options.hmm
 
@@ -132,6 +135,7 @@ class Segmenter:
         return self._core.cut(text, self._hmm)
 
 
+@arguments
 def count_words_files(
     inputs: Sequence[Path],
     out: Path,
@@ -196,6 +200,7 @@ def count_words_files(
     return WordReport(**finished.report)
 
 
+@arguments
 def merge_files(
     inputs: Sequence[Path],
     out: Path,
@@ -236,6 +241,7 @@ def merge_files(
     return MergeReport(**finished.report)
 
 
+@arguments
 def read_counts(path: Path) -> pa.Table | None:
     """The table `word, count` of a file, Parquet or TSV; None if it holds something else.
 

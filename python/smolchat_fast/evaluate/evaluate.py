@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from smolchat_fast import __version__, device
+from smolchat_fast.arguments import arguments
 from smolchat_fast.evaluate.bleu import score_bleu
 from smolchat_fast.evaluate.card import Card, LossScore, Sample
 from smolchat_fast.evaluate.exact import Question, is_preferred, is_right, read_questions, score_exact
@@ -26,6 +27,7 @@ T = TypeVar("T")
 LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
+@arguments
 def evaluate_files(
     inputs: Sequence[Path],
     out: Path,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from smolchat_fast import device
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import StoppedError
 from smolchat_fast.preference.options import DpoOptions, DpoReport
 from smolchat_fast.progress import Progress, ignore
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 CHECKPOINTS = "checkpoints"
 
 
+@arguments
 def dpo_files(
     inputs: Sequence[Path],
     out: Path,

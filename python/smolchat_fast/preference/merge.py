@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smolchat_fast import device
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import DataError, StageError
 from smolchat_fast.preference.dpo import weights_hash
 from smolchat_fast.preference.options import MergeOptions, MergeReport
@@ -13,6 +14,7 @@ from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.stage import FOLDER, Report, read_manifest, run_stage
 
 
+@arguments
 def merge_files(
     inputs: Sequence[Path],
     out: Path,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import FOLDER, run_stage
 from smolchat_fast.tokenizer.folder import from_text, save
@@ -47,6 +48,7 @@ class TokenizerReport:
         return f"{self.vocab_size:,} entries ({self.characters:,} characters, {self.longer:,} longer){shown}"
 
 
+@arguments
 def build_tokenizer(
     data: Any,
     options: TokenizerOptions = TokenizerOptions(),
@@ -80,6 +82,7 @@ def build_tokenizer(
     return from_text(text)
 
 
+@arguments
 def build_tokenizer_files(
     inputs: Sequence[Path],
     out: Path,

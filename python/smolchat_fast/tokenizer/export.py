@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import DataError, MissingExtraError
 from smolchat_fast.stage import run_stage
 from smolchat_fast.tokenizer.folder import load
@@ -137,6 +138,7 @@ def sentencepiece_model(tokenizer: Tokenizer) -> bytes:
     return model.SerializeToString()
 
 
+@arguments
 def write_gguf(tokenizer: Tokenizer, path: Path) -> None:
     """Write the vocabulary as the metadata of a GGUF file without tensors, as llama.cpp reads it.
 
@@ -177,6 +179,7 @@ def write_gguf(tokenizer: Tokenizer, path: Path) -> None:
     writer.close()
 
 
+@arguments
 def export_files(
     folder: Path,
     out: Path,

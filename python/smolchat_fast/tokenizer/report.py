@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import MissingExtraError
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.stage import FOLDER, run_stage
@@ -108,6 +109,7 @@ SHOWN_AS: Mapping[str, Any] = {
 """Lines of the table that a comparison is shown as."""
 
 
+@arguments
 def compare_files(
     inputs: Sequence[Path],
     out: Path,
@@ -180,6 +182,7 @@ def compare_files(
     return Comparison(**finished.report)
 
 
+@arguments
 def draw_lengths(lengths: Mapping[str, Sequence[int]], path: Path) -> None:
     """A histogram of the tokens of a text, one line a tokenizer.
 
