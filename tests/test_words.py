@@ -256,3 +256,9 @@ def test_other_memory_or_the_same_dictionary_elsewhere_is_no_other_count(tmp_pat
         count_words_files([rows], out, WordOptions(user_dict=dictionaries[1]))
     with pytest.raises(StageError, match=r"user_dict \(True -> False\)"):
         count_words_files([rows, dictionaries[0]], out)
+
+
+def test_a_merge_of_nothing_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no input files"):
+        merge_files([], tmp_path / "x.parquet")
+    assert not list(tmp_path.iterdir())

@@ -19,6 +19,7 @@ import pyarrow as pa
 from smolchat_fast import _core
 from smolchat_fast.arguments import arguments
 from smolchat_fast.arrow import as_table
+from smolchat_fast.errors import DataError
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage, to_json
 
@@ -222,9 +223,11 @@ def merge_files(
     Returns:
         Tables and words.
     Raises:
-        DataError: a file is no such table, or a count is null or negative; names file and row.
+        DataError: there is no file, a file is no such table, or a count is null or negative; names file and row.
         StageError: `out` exists and was made otherwise.
     """
+    if not inputs:
+        raise DataError("no input files; give tables of the command count")
     result = f"counts{_suffix(out)}"
 
     def work(partial: list[Path]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from smolchat_fast import _core
 from smolchat_fast.arguments import arguments
+from smolchat_fast.errors import DataError
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import FOLDER, run_stage
 from smolchat_fast.tokenizer.folder import from_text, save
@@ -108,7 +109,7 @@ def build_tokenizer_files(
     Returns:
         Entries by kind, and characters a token.
     Raises:
-        DataError: a file is damaged, lacks a column or has a null; names file and row.
+        DataError: a file is damaged, lacks a column or has a null, or there is no text; names file and row.
         ValueError: an option is out of range.
         StageError: `out` exists and was made otherwise.
     """
@@ -124,10 +125,13 @@ def build_tokenizer_files(
             asked = json.dumps(asdict(options))
             text, entries = _core.build_tokenizer_from_files(read, asked, threads=threads, progress=progress)
             tokenizer = from_text(text)
+        told = json.loads(entries)
+        if not told["distinct_pieces"]:
+            raise DataError(f"{', '.join(map(str, read))}: no text, so there is nothing to learn from")
         save(tokenizer, partial[0])
         sample = list(islice(texts_of_files(inputs, options.columns), SAMPLE_TEXTS))
         rate = report(tokenizer, sample)["characters_per_token"] if sample else None
-        return {**json.loads(entries), "characters_per_token": rate}
+        return {**told, "characters_per_token": rate}
 
     everything = list(dict.fromkeys([*read, *inputs]))  # the sample is of the inputs
     finished = run_stage(

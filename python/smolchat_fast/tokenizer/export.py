@@ -192,17 +192,19 @@ def export_files(
     Args:
         folder: Tokenizer folder.
         out: `NAME.model` for sentencepiece, `NAME.gguf` for a GGUF file with the vocabulary alone.
-        check: Row files with texts to compare on; the first 4,000 texts are taken.
+        check: Row files with texts to compare on, for sentencepiece; the first 4,000 texts are taken.
         overwrite: Replace an output that was made otherwise.
     Returns:
         Pieces, and for sentencepiece the share of texts with the same ids.
     Raises:
-        DataError: the folder holds no tokenizer of this package.
-        ValueError: `out` is called neither `.model` nor `.gguf`.
+        DataError: the folder holds no tokenizer of this package, or `check` no text.
+        ValueError: `out` is called neither `.model` nor `.gguf`, or `check` is given for the latter.
         StageError: `out` exists and was made otherwise.
     """
     if out.suffix not in ENDINGS:
         raise ValueError(f"option out = {out}: must end in .model (sentencepiece) or .gguf")
+    if check and out.suffix == ".gguf":
+        raise ValueError("option check: nothing here can try a GGUF file on texts; leave it out")
 
     def work(partial: list[Path]) -> dict[str, Any]:
         tokenizer = load(folder)
@@ -210,8 +212,11 @@ def export_files(
         if out.suffix == ".gguf":
             write_gguf(tokenizer, partial[0])
             return {**told, "same_ids": None, "same_tokens": None, "round_trip": None}
+        texts = list(islice(texts_of_files(check), CHECKED_TEXTS))
+        if check and not texts:
+            raise DataError(f"option check: no text in {', '.join(map(str, check))}; name row files")
         partial[0].write_bytes(model := sentencepiece_model(tokenizer))
-        return told | compare(tokenizer, model, list(islice(texts_of_files(check), CHECKED_TEXTS)))
+        return told | compare(tokenizer, model, texts)
 
     inputs = [folder / "tokenizer.json", *check]
     finished = run_stage("tokenizer export", out, work, makes=ENDINGS, inputs=inputs, overwrite=overwrite)
