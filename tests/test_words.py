@@ -108,6 +108,9 @@ def with_user_dict(tmp_path_factory):
         "毕业于",
         "",
         "C++14 9 n",
+        "mp3 0",
+        "3.14 0",
+        "\v播放器 0",
     ]
     path.write_text("\ufeff" + "\r\n".join(lines) + "\r\n", "utf-8")
     reference = jieba.Tokenizer()
@@ -120,7 +123,20 @@ def with_user_dict(tmp_path_factory):
 @given(
     text=st.lists(
         st.sampled_from(
-            [*SENTENCE, "石墨烯电池", "网易杭研", "今天", "云 计算", "γ粒子", "大连理工大学", "C++14", " "]
+            [
+                *SENTENCE,
+                "石墨烯电池",
+                "网易杭研",
+                "今天",
+                "云 计算",
+                "γ粒子",
+                "大连理工大学",
+                "C++14",
+                " ",
+                "mp3",
+                "播放器",
+                "3.14",
+            ]
         )
     ).map("".join),
     hmm=st.booleans(),

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from smolchat_fast import _core
 from smolchat_fast.arguments import arguments
-from smolchat_fast.arrow import as_table
+from smolchat_fast.arrow import as_table, is_text
 from smolchat_fast.errors import DataError
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage, to_json
@@ -278,8 +278,7 @@ def text_names(table: pa.Table, names: Sequence[str] = ()) -> list[str]:
     Raises:
         ValueError: a column is missing.
     """
-    strings = (pa.string(), pa.large_string(), pa.string_view())
-    names = names or [f.name for f in table.schema if f.type in strings and f.name != "source"]
+    names = names or [f.name for f in table.schema if is_text(f.type) and f.name != "source"]
     missing = [name for name in names if name not in table.column_names]
     if missing or not names:
         found = ", ".join(table.column_names)
