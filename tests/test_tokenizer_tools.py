@@ -386,3 +386,25 @@ def test_the_commands_build_try_encode_and_export_a_tokenizer(tmp_path):
     )
     assert refused.returncode == 2
     assert refused.stderr.splitlines()[-1].startswith("error: option vocab_size = 5: must be over 263")
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "merges"])
+@pytest.mark.parametrize("content", ["", '{"text": ""}\n'])
+def test_nothing_to_learn_from_is_told(tmp_path, kind, content):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(content, "utf-8")
+    with pytest.raises(DataError, match=r"rows\.jsonl"):
+        build_tokenizer_files([rows], tmp_path / "tokenizer", TokenizerOptions(kind=kind))
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_an_export_that_cannot_be_checked_is_refused(tmp_path):
+    rows, counts = tmp_path / "rows.jsonl", tmp_path / "counts.parquet"
+    rows.write_text('{"text": "今天天气很好"}\n', "utf-8")
+    count_words_files([rows], counts)
+    build_tokenizer_files([rows], tmp_path / "tokenizer")
+    with pytest.raises(ValueError, match="check: nothing here can try a GGUF file"):
+        export_files(tmp_path / "tokenizer", tmp_path / "x.gguf", check=(rows,))
+    with pytest.raises(DataError, match=r"check: no text in .*counts\.parquet"):
+        export_files(tmp_path / "tokenizer", tmp_path / "x.model", check=(counts,))
+    assert not list(tmp_path.glob("x*"))

@@ -255,3 +255,26 @@ def test_little_memory_gives_the_same_counts(tmp_path):
     assert read_counts(tmp_path / "little.parquet") == read_counts(tmp_path / "much.parquet")
     with pytest.raises(ValueError, match=r"memory_mb = 0"):
         count_words_files([tmp_path / "rows.parquet"], tmp_path / "x.parquet", WordOptions(memory_mb=0))
+
+
+def test_other_memory_or_the_same_dictionary_elsewhere_is_no_other_count(tmp_path):
+    rows, out = tmp_path / "rows.parquet", tmp_path / "counts.parquet"
+    pq.write_table(pa.table({"text": ["台中正确应该不会被切开"]}), rows)
+    dictionaries = [tmp_path / name for name in ("one.txt", "two.txt")]
+    for path in dictionaries:
+        path.write_text("正确应该 9\n", "utf-8")
+    count_words_files([rows], out, WordOptions(user_dict=dictionaries[0]))
+    made = out.stat().st_mtime_ns
+    count_words_files([rows], out, WordOptions(user_dict=dictionaries[1], memory_mb=1))
+    assert out.stat().st_mtime_ns == made
+    dictionaries[1].write_text("应该不会 9\n", "utf-8")
+    with pytest.raises(StageError, match=r"differs in: inputs \(one.txt, two.txt\)"):
+        count_words_files([rows], out, WordOptions(user_dict=dictionaries[1]))
+    with pytest.raises(StageError, match=r"user_dict \(True -> False\)"):
+        count_words_files([rows, dictionaries[0]], out)
+
+
+def test_a_merge_of_nothing_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no input files"):
+        merge_files([], tmp_path / "x.parquet")
+    assert not list(tmp_path.iterdir())

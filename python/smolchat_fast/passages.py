@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 from smolchat_fast.arrow import as_table
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage
@@ -51,6 +52,7 @@ class PassageReport:
         return f"{self.rows_in:,} texts: {self.rows_out:,} passages{short}"
 
 
+@arguments
 def cut_passages(
     data: Any,
     options: PassageOptions = PassageOptions(),
@@ -79,6 +81,7 @@ def cut_passages(
     return pa.table(made)
 
 
+@arguments
 def cut_passages_files(
     inputs: Sequence[Path],
     out: Path,

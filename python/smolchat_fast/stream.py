@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,6 +85,7 @@ class Stream:
     ...     save(stream.state_dict())
     """
 
+    @arguments
     def __init__(
         self,
         paths: Sequence[Path],

@@ -17,6 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 from smolchat_fast.arrow import as_table, is_text
 from smolchat_fast.errors import DataError
 from smolchat_fast.progress import Progress
@@ -24,6 +25,8 @@ from smolchat_fast.stage import run_stage, to_json
 
 COUNT_TYPES: dict[str, Any] = {"word": pa.string(), "count": pa.int64()}
 """Columns of a table of word counts."""
+COUNTS = (".parquet", ".tsv")
+"""Endings of tables of counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +41,10 @@ class WordOptions:
     """Columns of a table that are counted; none: every text column but `source`."""
     memory_mb: int = 2_048
     """Memory for distinct words, in MiB; when it is full they go to disk and are summed at the end."""
+
+    def deciding(self) -> dict[str, Any]:
+        """The options that decide the counts; a dictionary does by its content, so it counts among the inputs."""
+        return {"hmm": self.hmm, "user_dict": self.user_dict is not None, "columns": self.columns}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +78,7 @@ class MergeReport:
         return f"{self.tables:,} tables: {self.words:,} words, {self.distinct_words:,} distinct"
 
 
+@arguments
 def count_words(
     data: Any,
     options: WordOptions = WordOptions(),
@@ -121,6 +129,7 @@ class Segmenter:
         DataError: the user dictionary cannot be used; names file and line.
     """
 
+    @arguments
     def __init__(self, options: WordOptions = WordOptions()) -> None:
         self._core, self._hmm = _core.Segmenter(options.user_dict), options.hmm
 
@@ -129,6 +138,7 @@ class Segmenter:
         return self._core.cut(text, self._hmm)
 
 
+@arguments
 def count_words_files(
     inputs: Sequence[Path],
     out: Path,
@@ -183,8 +193,9 @@ def count_words_files(
         "words",
         out,
         work,
+        makes=COUNTS,
         inputs=read,
-        options=options,
+        options=options.deciding(),
         overwrite=overwrite,
         resumable=True,
         result=result,
@@ -192,6 +203,7 @@ def count_words_files(
     return WordReport(**finished.report)
 
 
+@arguments
 def merge_files(
     inputs: Sequence[Path],
     out: Path,
@@ -213,13 +225,14 @@ def merge_files(
     Returns:
         Tables and words.
     Raises:
-        DataError: a file is no such table, or a count is null or negative; names file and row.
+        DataError: there is no file, a file is no such table, or a count is null or negative; names file and row.
         StageError: `out` exists and was made otherwise.
     """
+    if not inputs:
+        raise DataError("no input files; give tables of the command count")
     result = f"counts{_suffix(out)}"
 
     def work(partial: list[Path]) -> dict[str, int]:
-        partial[0].mkdir(parents=True, exist_ok=True)
         parts = partial[0] / "parts"
         report = _core.merge_word_count_files(
             list(inputs), partial[0] / result, parts, memory_mb, threads=threads, progress=progress
@@ -227,10 +240,13 @@ def merge_files(
         merged: dict[str, int] = json.loads(report)
         return merged
 
-    finished = run_stage("count merge", out, work, inputs=inputs, overwrite=overwrite, result=result)
+    finished = run_stage(
+        "count merge", out, work, makes=COUNTS, inputs=inputs, overwrite=overwrite, result=result
+    )
     return MergeReport(**finished.report)
 
 
+@arguments
 def read_counts(path: Path) -> pa.Table | None:
     """The table `word, count` of a file, Parquet or TSV; None if it holds something else.
 

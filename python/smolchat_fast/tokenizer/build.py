@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 from smolchat_fast.arrow import as_table
 from smolchat_fast.errors import DataError
 from smolchat_fast.progress import Progress
-from smolchat_fast.stage import run_stage
+from smolchat_fast.stage import FOLDER, run_stage
 from smolchat_fast.tokenizer.apart import learn
 from smolchat_fast.tokenizer.folder import from_text, save
 from smolchat_fast.tokenizer.options import TokenizerOptions
@@ -47,6 +48,7 @@ class TokenizerReport:
         return f"{self.vocab_size:,} entries ({self.characters:,} characters, {self.longer:,} longer){shown}"
 
 
+@arguments
 def build_tokenizer(
     data: Any,
     options: TokenizerOptions = TokenizerOptions(),
@@ -83,6 +85,7 @@ def build_tokenizer(
     return from_text(text)
 
 
+@arguments
 def build_tokenizer_files(
     inputs: Sequence[Path],
     out: Path,
@@ -108,7 +111,7 @@ def build_tokenizer_files(
     Returns:
         Entries by kind, and characters a token.
     Raises:
-        DataError: a file is damaged, lacks a column or has a null; names file and row.
+        DataError: a file is damaged, lacks a column or has a null, or there is no text; names file and row.
         ValueError: an option is out of range.
         StageError: `out` exists and was made otherwise.
     """
@@ -123,14 +126,18 @@ def build_tokenizer_files(
         else:
             asked = json.dumps(asdict(options))
             text, entries = _core.build_tokenizer_from_files(read, asked, threads=threads, progress=progress)
+            if not json.loads(entries)["distinct_pieces"]:
+                raise DataError(f"{', '.join(map(str, read))}: no text, so there is nothing to learn from")
             tokenizer = from_text(text)
         save(tokenizer, partial[0])
-        rows = [path for path in inputs if read_counts(path) is None]
-        sample = sample_of_files(rows, options.columns) if rows else []
+        sample = sample_of_files(inputs, options.columns)
         rate = report(tokenizer, sample)["characters_per_token"] if sample else None
         return {**json.loads(entries), "characters_per_token": rate}
 
-    finished = run_stage("tokenizer", out, work, inputs=read, options=options, overwrite=overwrite)
+    everything = list(dict.fromkeys([*read, *inputs]))  # the sample is of the inputs
+    finished = run_stage(
+        "tokenizer", out, work, makes=FOLDER, inputs=everything, options=options, overwrite=overwrite
+    )
     return TokenizerReport(**finished.report)
 
 

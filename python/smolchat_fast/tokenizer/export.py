@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import DataError, MissingExtraError
 from smolchat_fast.stage import run_stage
 from smolchat_fast.tokenizer.folder import load
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SPACE = "\u2581"
+ENDINGS = (".model", ".gguf")
 
 # Types of pieces, the same numbers in sentencepiece and in GGUF.
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
@@ -134,6 +136,7 @@ def sentencepiece_model(tokenizer: Tokenizer) -> bytes:
     return model.SerializeToString()
 
 
+@arguments
 def write_gguf(tokenizer: Tokenizer, path: Path) -> None:
     """Write the vocabulary as the metadata of a GGUF file without tensors, as llama.cpp reads it.
 
@@ -174,6 +177,7 @@ def write_gguf(tokenizer: Tokenizer, path: Path) -> None:
     writer.close()
 
 
+@arguments
 def export_files(
     folder: Path,
     out: Path,
@@ -191,12 +195,14 @@ def export_files(
     Returns:
         Pieces, and for sentencepiece the share of texts with the same ids.
     Raises:
-        DataError: the folder holds no tokenizer of this package.
-        ValueError: `out` is called neither `.model` nor `.gguf`.
+        DataError: the folder holds no tokenizer of this package, or `check` no text.
+        ValueError: `out` is called neither `.model` nor `.gguf`, or `check` is given for the latter.
         StageError: `out` exists and was made otherwise.
     """
-    if out.suffix not in {".model", ".gguf"}:
+    if out.suffix not in ENDINGS:
         raise ValueError(f"option out = {out}: must end in .model (sentencepiece) or .gguf")
+    if check and out.suffix == ".gguf":
+        raise ValueError("option check: nothing here can try a GGUF file on texts; leave it out")
 
     def work(partial: list[Path]) -> dict[str, Any]:
         tokenizer = load(folder)
@@ -204,11 +210,14 @@ def export_files(
         if out.suffix == ".gguf":
             write_gguf(tokenizer, partial[0])
             return {**told, "same_ids": None, "same_tokens": None, "round_trip": None}
+        texts = sample_of_files(check)
+        if check and not texts:
+            raise DataError(f"option check: no text in {', '.join(map(str, check))}; name row files")
         partial[0].write_bytes(model := sentencepiece_model(tokenizer))
-        return told | compare(tokenizer, model, sample_of_files(check) if check else [])
+        return told | compare(tokenizer, model, texts)
 
     inputs = [folder / "tokenizer.json", *check]
-    finished = run_stage("tokenizer export", out, work, inputs=inputs, overwrite=overwrite)
+    finished = run_stage("tokenizer export", out, work, makes=ENDINGS, inputs=inputs, overwrite=overwrite)
     return ExportReport(**finished.report)
 
 

@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import DataError, MissingExtraError
 from smolchat_fast.progress import Progress, ignore
-from smolchat_fast.stage import run_stage
+from smolchat_fast.stage import FOLDER, run_stage
 from smolchat_fast.tokenizer.folder import load
 from smolchat_fast.tokenizer.texts import rows_of_files
 
@@ -109,6 +110,7 @@ SHOWN_AS: Mapping[str, Any] = {
 """Lines of the table that a comparison is shown as."""
 
 
+@arguments
 def compare_files(
     inputs: Sequence[Path],
     out: Path,
@@ -169,7 +171,6 @@ def compare_files(
                 rates[source][name] = round(characters / max(tokens, 1), 4)
         texts = sum(map(len, sources.values()))
         comparison = Comparison(tokenizers=told, by_source=rates, texts=texts)
-        partial[0].mkdir(parents=True, exist_ok=True)
         draw_lengths(lengths, partial[0] / "histogram.png")
         (partial[0] / "report.txt").write_text(f"{comparison}\n", "utf-8")
         listed = json.dumps(asdict(comparison), ensure_ascii=False, indent=2)
@@ -179,11 +180,18 @@ def compare_files(
     files = [folder / "tokenizer.json" for folder in tokenizers]
     asked = {"columns": columns, "max_texts": max_texts, "tokenizers": list(named)}
     finished = run_stage(
-        "tokenizer report", out, work, inputs=[*inputs, *files], options=asked, overwrite=overwrite
+        "tokenizer report",
+        out,
+        work,
+        makes=FOLDER,
+        inputs=[*inputs, *files],
+        options=asked,
+        overwrite=overwrite,
     )
     return Comparison(**finished.report)
 
 
+@arguments
 def draw_lengths(lengths: Mapping[str, Sequence[int]], path: Path) -> None:
     """A histogram of the tokens of a text, one line a tokenizer.
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from smolchat_fast import _core
 from smolchat_fast.errors import DataError
 from smolchat_fast.split import SplitOptions, split
-from smolchat_fast.words import text_names
+from smolchat_fast.words import read_counts, text_names
 
 SAMPLE_ROWS = 4_000
 """Rows of a sample at most."""
@@ -69,13 +69,15 @@ def drawn(table: pa.Table, share: float) -> pa.Table:
 def sample_of_files(paths: Sequence[Path], columns: Sequence[str] = ()) -> list[str]:
     """The texts of up to 4,000 distinct rows of row files, the same whatever their format and order.
 
-    All rows are drawn as long as they are few; each time there are too many, the share is halved.
+    All rows are drawn as long as they are few; each time there are too many, the share is halved. Tables of
+    word counts hold no texts.
 
     Raises:
         DataError: a file cannot be read or has a null, or the files have different columns.
     """
     share, rows, names = 1.0, set[tuple[str, ...]](), list[str]()
-    for _, texts in rows_of_files(paths, columns):
+    with_rows = [path for path in paths if read_counts(path) is None]
+    for _, texts in rows_of_files(with_rows, columns) if with_rows else ():
         names = texts.column_names
         rows |= _tuples(drawn(texts, share))
         while len(rows) > SAMPLE_ROWS:
