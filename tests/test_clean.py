@@ -169,6 +169,17 @@ def words(text: str) -> list[str]:
     return [word for word in found.as_py() if word]
 
 
+def test_removed_rows_get_no_second_column_of_a_name(tmp_path: Path) -> None:
+    table, path = clean(DIRTY).removed, tmp_path / "rows.parquet"
+    assert "reason" in table.column_names
+    with pytest.raises(DataError, match=r'"reason".*rename'):
+        clean(table)
+    pq.write_table(table, path)
+    with pytest.raises(DataError, match=r'rows.parquet: has a column "reason".*rename'):
+        clean_files([path], tmp_path / "out.parquet", removed=tmp_path / "removed.parquet")
+    assert clean_files([path], tmp_path / "out.parquet").rows_in == 3
+
+
 def test_personal_data_are_masked_if_asked_for() -> None:
     options = CleanOptions(personal=True)
     text = "电话13812345678，证件11010519491231002X，邮箱a.b@example.com。"

@@ -55,9 +55,14 @@ def test_a_command_writes_its_output_and_a_second_run_skips_it(rows: Path, tmp_p
     assert train.num_rows + valid.num_rows == 193
     assert test.num_rows == 7
     assert 10 < valid.num_rows < 80
+    assert "was made before" not in run.stderr
     before = out.stat().st_mtime_ns
-    assert smolchat("split", rows, "--out", out, "--parts", "valid=0.2", "test=7").stdout == run.stdout
+    again = smolchat("split", rows, "--out", out, "--parts", "valid=0.2", "test=7")
+    assert again.stdout == run.stdout
+    assert re.search(r"train\.parquet was made before, in \d+\.\d s; nothing was done", again.stderr)
     assert out.stat().st_mtime_ns == before
+    quiet = smolchat("split", rows, "--out", out, "--parts", "valid=0.2", "test=7", "--quiet")
+    assert quiet.stderr == ""
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,31 @@ pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed: pip ins
 import ctranslate2
 import torch
 from ctranslate2.converters import TransformersConverter
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from smolchat_fast.tokenizer import TokenizerOptions, build_tokenizer, save
 from tiny import some_prompts, tiny_model, tiny_tokenizer
 
 TOKENS, END = 20, 1
 
 
+@pytest.fixture(params=["characters", "byte pairs"])
+def tokenizer(request: pytest.FixtureRequest, tmp_path: Path) -> PreTrainedTokenizerBase:
+    """One token a character, or what `build_tokenizer` makes: byte tokens too."""
+    if request.param == "characters":
+        return tiny_tokenizer()
+    save(
+        build_tokenizer([*some_prompts(20), "今天天气"], TokenizerOptions(vocab_size=300)),
+        tmp_path / "tokenizer",
+    )
+    return AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+
+
 @pytest.mark.parametrize("feed_forward", ["relu", "gated-gelu"])
-def test_greedy_answers_equal_those_of_generate(tmp_path: Path, feed_forward: str) -> None:
-    model, tokenizer = tiny_model(feed_forward=feed_forward), tiny_tokenizer()
+def test_greedy_answers_equal_those_of_generate(
+    tmp_path: Path, feed_forward: str, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    model = tiny_model(feed_forward=feed_forward, vocab_size=len(tokenizer))
     model.save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     TransformersConverter(str(tmp_path / "model")).convert(str(tmp_path / "converted"))

@@ -171,7 +171,11 @@ def test_files_say_what_went_and_why(tmp_path):
     assert pq.read_table(out)["text"].to_pylist() == ["一加一等于几", "天为什么是蓝的"]
     gone = pq.read_table(removed).to_pylist()
     assert [(g["row"], g["kept_row"], g["in_against"]) for g in gone] == [(2, 1, False), (3, 0, True)]
-    assert deduplicate_files([first, second], out, removed=removed, against=(exam,)) == report
+    elsewhere = exam.rename(tmp_path / "questions.parquet")
+    made = out.stat().st_mtime_ns
+    assert deduplicate_files([first, second], out, removed=removed, against=(elsewhere,)) == report
+    assert out.stat().st_mtime_ns == made
+    exam = elsewhere
     with pytest.raises(StageError, match="threshold"):
         deduplicate_files([first, second], out, DedupOptions(threshold=0.9), removed=removed, against=(exam,))
 

@@ -14,7 +14,7 @@ import pytest
 
 from disk import disk_of
 from smolchat_fast.errors import StageError
-from smolchat_fast.stage import file_hash, manifest_path, read_manifest, run_stage
+from smolchat_fast.stage import FOLDER, file_hash, manifest_path, read_manifest, run_stage
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def test_a_finished_stage_is_not_run_again_and_gives_the_same_report(tmp_path: Path, source: Path) -> None:
-    out, calls = tmp_path / "out.txt", []
+    out, calls = tmp_path / "out", []
     first = run_stage("double", out, double(source, Options(), calls), inputs=[source], options=Options())
     again = run_stage("double", out, double(source, Options(), calls), inputs=[source], options=Options())
     assert len(calls) == 1
@@ -52,7 +52,7 @@ def test_a_finished_stage_is_not_run_again_and_gives_the_same_report(tmp_path: P
 def test_an_output_made_otherwise_is_refused_by_name_and_overwritten_on_demand(
     tmp_path: Path, source: Path, change: str
 ) -> None:
-    out, options = tmp_path / "out.txt", Options()
+    out, options = tmp_path / "out", Options()
     run_stage("double", out, double(source, options), inputs=[source], options=options)
     if change == "options":
         options = Options(times=3)
@@ -68,7 +68,7 @@ def test_an_output_made_otherwise_is_refused_by_name_and_overwritten_on_demand(
 
 
 def test_a_manifest_with_hashes_of_another_kind_counts_as_other_inputs(tmp_path: Path, source: Path) -> None:
-    out = tmp_path / "out.txt"
+    out = tmp_path / "out"
     run_stage("double", out, double(source, Options()), inputs=[source])
     path = manifest_path(out)
     path.write_text(path.read_text("utf-8").replace('"hash"', '"sha256"'), "utf-8")
@@ -100,14 +100,14 @@ def test_inputs_in_another_order_or_number_are_other_inputs(tmp_path: Path, name
 
 
 def test_overwrite_keeps_what_was_made_the_same_way(tmp_path: Path, source: Path) -> None:
-    out = tmp_path / "out.txt"
+    out = tmp_path / "out"
     for skipped in (False, True):
         done = run_stage("double", out, double(source, Options()), inputs=[source], overwrite=True)
         assert done.skipped is skipped
 
 
 def test_somebody_elses_file_is_not_overwritten(tmp_path: Path, source: Path) -> None:
-    out = tmp_path / "precious.txt"
+    out = tmp_path / "precious"
     out.write_text("mine")
     with pytest.raises(StageError, match="--overwrite"):
         run_stage("double", out, double(source, Options()), inputs=[source])
@@ -120,7 +120,7 @@ def test_a_failed_stage_leaves_nothing(tmp_path: Path) -> None:
         raise OSError(28, "No space left on device", str(partial[0]))
 
     with pytest.raises(OSError, match="No space left"):
-        run_stage("double", tmp_path / "out.txt", work)
+        run_stage("double", tmp_path / "out", work)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -130,7 +130,7 @@ def test_a_missing_input_is_named(tmp_path: Path) -> None:
 
 
 def test_side_outputs_appear_with_the_main_one(tmp_path: Path) -> None:
-    out, side = tmp_path / "out.txt", tmp_path / "elsewhere" / "removed.txt"
+    out, side = tmp_path / "out", tmp_path / "elsewhere" / "removed"
     side.parent.mkdir()
 
     def work(partial: list[Path]) -> dict[str, int]:
@@ -154,16 +154,16 @@ def test_a_resumable_stage_finds_what_it_had_begun_and_throws_it_away_only_when_
 
     for options in (Options(1), Options(1)):
         with pytest.raises(KeyboardInterrupt):
-            run_stage("train", out, work, options=options, resumable=True)
+            run_stage("train", out, work, makes=FOLDER, options=options, resumable=True)
     with pytest.raises(StageError, match=r"was begun with other options or inputs: times \(1 -> 2\)"):
-        run_stage("train", out, work, options=Options(2), resumable=True)
-    run_stage("train", out, work, options=Options(2), resumable=True, overwrite=True)
+        run_stage("train", out, work, makes=FOLDER, options=Options(2), resumable=True)
+    run_stage("train", out, work, makes=FOLDER, options=Options(2), resumable=True, overwrite=True)
     assert seen == [[], ["step-1"], []]
     assert sorted(p.name for p in out.iterdir()) == ["manifest.json", "step-3"]
 
 
 def test_the_manifest_says_what_was_read_and_made(tmp_path: Path, source: Path) -> None:
-    out = tmp_path / "out.txt"
+    out = tmp_path / "out"
     run_stage("double", out, double(source, Options()), inputs=[source], options=Options())
     manifest = json.loads(manifest_path(out).read_text())
     assert manifest == read_manifest(out)
@@ -199,9 +199,9 @@ def test_a_stage_killed_at_any_write_leaves_the_old_output_or_the_new_one(tmp_pa
                 path.write_text("whole")
             return {}
 
-        stage.run_stage("x", out, work, also=[out.with_name("side.txt")])
+        stage.run_stage("x", out, work, also=[out.with_name("side")])
     """)
-    out = tmp_path / "out.txt"
+    out = tmp_path / "out"
     for stop_at in range(1, 15):
         run = subprocess.run(
             [sys.executable, "-c", script, str(out), str(stop_at)],
@@ -216,9 +216,9 @@ def test_a_stage_killed_at_any_write_leaves_the_old_output_or_the_new_one(tmp_pa
     assert read_manifest(out) is not None
     assert out.read_text() == "whole"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "out.txt",
-        "out.txt.manifest.json",
-        "side.txt",
+        "out",
+        "out.manifest.json",
+        "side",
     ]
 
 
@@ -233,19 +233,19 @@ def test_a_disk_that_is_full_when_a_training_is_published_costs_nothing(tmp_path
         return {"told": "long" * 1000}
 
     with disk_of(2000), pytest.raises(OSError, match=r"File too large.*manifest\.json"):
-        run_stage("train", out, work, resumable=True, scratch=["checkpoints"])
+        run_stage("train", out, work, makes=FOLDER, resumable=True, scratch=["checkpoints"])
     assert read_manifest(out) is None
-    run_stage("train", out, work, resumable=True, scratch=["checkpoints"])
+    run_stage("train", out, work, makes=FOLDER, resumable=True, scratch=["checkpoints"])
     assert seen == [False, True], "the second run goes on with the work of the first"
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "weights"]
     assert (read_manifest(out) or {})["outputs"] == [{"name": "model", "hash": file_hash(out)}]
     (out / "checkpoints").mkdir()  # as a kill right after it was published leaves it
-    assert run_stage("train", out, work, resumable=True, scratch=["checkpoints"]).skipped
+    assert run_stage("train", out, work, makes=FOLDER, resumable=True, scratch=["checkpoints"]).skipped
     assert not (out / "checkpoints").exists()
 
 
 def test_a_disk_that_is_full_at_the_end_leaves_the_old_output_and_nothing_else(tmp_path: Path) -> None:
-    out, side = tmp_path / "out.txt", tmp_path / "side.txt"
+    out, side = tmp_path / "out", tmp_path / "side"
 
     def write(text: str, told: str):
         def work(partial: list[Path]) -> dict[str, str]:
@@ -260,15 +260,15 @@ def test_a_disk_that_is_full_at_the_end_leaves_the_old_output_and_nothing_else(t
         run_stage("x", out, write("new", "long" * 1000), also=[side], options=Options(2), overwrite=True)
     assert out.read_text() == side.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "out.txt",
-        "out.txt.manifest.json",
-        "side.txt",
+        "out",
+        "out.manifest.json",
+        "side",
     ]
     assert run_stage("x", out, write("new", ""), also=[side], options=Options(1)).skipped
 
 
 def test_an_output_of_another_stage_is_refused_by_its_name(tmp_path: Path, source: Path) -> None:
-    out = tmp_path / "out.txt"
+    out = tmp_path / "out"
     run_stage("double", out, double(source, Options()), inputs=[source], options=Options())
     with pytest.raises(StageError, match=r"stage \(double -> copy\)\. Use --overwrite"):
         run_stage("copy", out, double(source, Options(1)), inputs=[source])
@@ -276,7 +276,7 @@ def test_an_output_of_another_stage_is_refused_by_its_name(tmp_path: Path, sourc
 
 @pytest.mark.parametrize("kept", ["named before", "asked for later"])
 def test_a_further_output_that_is_missing_is_made(tmp_path: Path, kept: str) -> None:
-    out, side = tmp_path / "out.txt", tmp_path / "side.txt"
+    out, side = tmp_path / "out", tmp_path / "side"
 
     def work(partial: list[Path]) -> dict[str, int]:
         for path in partial:
@@ -293,7 +293,7 @@ def test_a_further_output_that_is_missing_is_made(tmp_path: Path, kept: str) -> 
 
 @pytest.mark.parametrize("made", [False, True])
 def test_somebody_elses_file_is_not_overwritten_by_a_further_output(tmp_path: Path, made: bool) -> None:
-    out, side = tmp_path / "out.txt", tmp_path / "precious.txt"
+    out, side = tmp_path / "out", tmp_path / "precious"
 
     def work(partial: list[Path]) -> dict[str, int]:
         for path in partial:
@@ -303,8 +303,113 @@ def test_somebody_elses_file_is_not_overwritten_by_a_further_output(tmp_path: Pa
     if made:
         run_stage("drop", out, work)
     side.write_text("mine")
-    with pytest.raises(StageError, match=r"precious\.txt exists .*--overwrite"):
+    with pytest.raises(StageError, match=r"precious exists .*--overwrite"):
         run_stage("drop", out, work, also=[side])
     assert side.read_text() == "mine"
     run_stage("drop", out, work, also=[side], overwrite=True)
     assert side.read_text() == "rows"
+
+
+def write(partial: list[Path]) -> dict[str, int]:
+    """Work of a stage that makes a file or a folder, whichever its partial path is."""
+    for path in partial:
+        (path / "made" if path.is_dir() else path).write_text("made")
+    return {}
+
+
+@pytest.mark.parametrize("place", ["the input", "a folder that holds it", "a folder that is read"])
+@pytest.mark.parametrize("further", [False, True])
+def test_what_is_read_is_never_overwritten(tmp_path: Path, place: str, further: bool) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    source = folder / "one"
+    source.write_text("mine")
+    inputs = [folder] if place == "a folder that is read" else [source]
+    out = {"the input": source, "a folder that holds it": folder}.get(place, folder / "two")
+    outs = {"out": tmp_path / "elsewhere", "also": [out]} if further else {"out": out}
+    with pytest.raises(StageError, match="would take the place of") as refused:
+        run_stage("x", work=write, inputs=inputs, overwrite=True, **outs)
+    assert "--overwrite" not in str(refused.value)
+    assert [path.name for path in folder.iterdir()] == ["one"]
+    assert source.read_text() == "mine"
+
+
+def test_an_input_is_known_under_another_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    source, link = tmp_path / "data" / "one", tmp_path / "link"
+    source.write_text("mine")
+    link.symlink_to(source)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StageError, match="would take the place of"):
+        run_stage("x", Path("data/../data/one"), write, inputs=[link], overwrite=True)
+    assert source.read_text() == "mine"
+
+
+def test_what_goes_on_in_a_partial_folder_is_no_input_of_its_stage(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "model.partial" / "checkpoints" / "step-1"
+    checkpoint.mkdir(parents=True)
+    with pytest.raises(StageError, match="would take the place of"):
+        run_stage("x", tmp_path / "model", write, makes=FOLDER, inputs=[checkpoint], overwrite=True)
+    assert checkpoint.exists()
+
+
+@pytest.mark.parametrize("name", ["out", "out.partial"])
+@pytest.mark.parametrize("makes", [FOLDER, (".parquet",)])
+def test_a_folder_of_somebody_else_is_never_overwritten(
+    tmp_path: Path, name: str, makes: tuple[str, ...]
+) -> None:
+    notes = tmp_path / name / "notes"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    (tmp_path / name / "manifest.json").write_text('{"name": "of a web page"}')
+    with pytest.raises(StageError, match="folder") as refused:
+        run_stage("x", tmp_path / "out", write, makes=makes, overwrite=True)
+    assert "--overwrite" not in str(refused.value)
+    assert notes.read_text() == "mine"
+
+
+def test_an_empty_folder_and_one_of_ours_are_overwritten(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for times in (1, 2):
+        run_stage("x", out, write, makes=FOLDER, options=Options(times), overwrite=True)
+        assert sorted(path.name for path in out.iterdir()) == ["made", "manifest.json"]
+        (out / "README.md").write_text("put beside by a user")
+
+
+@pytest.mark.parametrize("makes", [FOLDER, (".parquet",)])
+def test_a_folder_takes_no_place_of_a_file_and_a_file_none_of_a_folder(
+    tmp_path: Path, makes: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    run_stage("x", out, write, makes=(".parquet",) if makes == FOLDER else FOLDER)
+    with pytest.raises(StageError, match=r"is a (file|folder), and a (file|folder) is made"):
+        run_stage("x", out, write, makes=makes, overwrite=True)
+    assert read_manifest(out) is not None
+
+
+def test_a_folder_that_was_half_removed_by_a_killed_run_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    run_stage("x", out, write, makes=FOLDER, options=Options(1))
+
+    def kill(path: Path, **_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context:
+        context.setattr("shutil.rmtree", kill)
+        with pytest.raises(KeyboardInterrupt):
+            run_stage("x", out, write, makes=FOLDER, options=Options(2), overwrite=True)
+    assert read_manifest(out) is None
+    run_stage("x", out, write, makes=FOLDER, options=Options(2), overwrite=True)
+    assert sorted(path.name for path in out.iterdir()) == ["made", "manifest.json"]
+
+
+@pytest.mark.parametrize("further", [False, True])
+def test_a_name_that_says_another_format_is_refused(tmp_path: Path, further: bool) -> None:
+    named = tmp_path / "rows.csv"
+    outs = {"out": tmp_path / "out", "also": [named]} if further else {"out": named}
+    with pytest.raises(ValueError, match=r"rows\.csv: cannot be written in this format; name it \.parquet"):
+        run_stage("x", work=write, **outs)
+    assert list(tmp_path.iterdir()) == []

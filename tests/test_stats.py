@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smolchat_fast import DataError
+from smolchat_fast.errors import StageError
 from smolchat_fast.stats import StatsOptions, stats, stats_files
 
 ROWS = pa.table(
@@ -87,3 +88,12 @@ def test_what_cannot_be_used_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(DataError, match=r"cut\.parquet"):
         stats_files([path])
+
+
+@pytest.mark.parametrize("output", ["out", "plot"])
+def test_an_input_is_not_overwritten(tmp_path, output):
+    rows = tmp_path / "rows.json"
+    rows.write_text('[{"text": "mine"}]')
+    with pytest.raises(StageError, match="would take the place of"):
+        stats_files([rows], **{output: rows})
+    assert rows.read_text() == '[{"text": "mine"}]'

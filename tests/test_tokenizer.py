@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from smolchat_fast import DataError, StageError
 from smolchat_fast.tokenizer import (
+    FIRST_BYTE,
     FIRST_CHARACTER,
     SPECIALS,
     TokenizerOptions,
@@ -233,14 +234,21 @@ def test_a_small_vocabulary_is_characters_and_the_rest_is_spelt_in_bytes():
     assert report(built, texts)["round_trip_share"] == 1
 
 
-def test_of_more_text_than_asked_for_a_part_is_taken():
-    texts = [f"{choice}{i}" * 40 for i in range(8_000) for choice in ("春眠不觉晓", "处处闻啼鸟")]
-    assert sum(len(text.encode()) for text in texts) > 4 << 20
-    small = build_tokenizer(texts, TokenizerOptions(train_mb=1, vocab_size=400))
-    assert (
-        small.to_str() == build_tokenizer(texts[::-1], TokenizerOptions(train_mb=1, vocab_size=400)).to_str()
-    )
-    assert report(small, texts[:9])["round_trip_share"] == 1
+@pytest.mark.parametrize("kind", ["bpe", "tokenizers-bpe"])
+def test_of_more_text_than_asked_for_a_part_is_taken_by_its_hash(kind, tmp_path):
+    """Each text is one character, again and again, so the entries tell which texts were taken."""
+    characters = [chr(0x4E00 + i) for i in range(1_600)]
+    texts = pa.table({"text": [character * 900 for character in characters]})
+    assert sum(len(text.encode()) for text in texts["text"].to_pylist()) > 4 << 20
+    pq.write_table(texts, tmp_path / "rows.parquet")
+    options = TokenizerOptions(kind=kind, train_mb=1, vocab_size=FIRST_CHARACTER + 1_600, coverage=1.0)
+    small = build_tokenizer(texts, options)
+    taken = {c for c in characters if small.token_to_id(c) is not None}
+    assert 0.2 < len(taken) / len(characters) < 0.3
+    assert build_tokenizer(texts.sort_by([("text", "descending")]), options).to_str() == small.to_str()
+    build_tokenizer_files([tmp_path / "rows.parquet"], tmp_path / "out", options)
+    assert load(tmp_path / "out").to_str() == small.to_str()
+    assert report(small, ["".join(characters)])["round_trip_share"] == 1
 
 
 @pytest.fixture
@@ -278,6 +286,40 @@ def test_counts_alone_do_and_entries_stay_inside_words(rows, tmp_path):
     assert all(any(entry in word for word in words) for entry in entries)
 
 
+def test_counts_by_position_may_be_tsv_with_quotes(rows, tmp_path):
+    counts = tmp_path / "counts.tsv"
+    texts = ['他说："好"', "今天天气很好"]
+    pq.write_table(count_words(texts), tmp_path / "same.parquet")
+    (tmp_path / "texts.jsonl").write_text("\n".join(json.dumps({"text": t}) for t in texts), "utf-8")
+    count_words_files([tmp_path / "texts.jsonl"], counts)
+    told = build_tokenizer_files([counts], tmp_path / "a", TokenizerOptions(min_count=1))
+    assert told.characters_per_token is None
+    assert (
+        load(tmp_path / "a").to_str()
+        == build_tokenizer(count_words(texts), TokenizerOptions(min_count=1)).to_str()
+    )
+
+
+def test_the_told_rate_depends_on_neither_format_nor_order(tmp_path):
+    """Prompts and answers are of different density here, and so are the first rows and the last ones."""
+    prompts = [f"今天{i}天气很好" if i < 6_000 else f"{i}{i}" for i in range(9_000)]
+    whole = pa.table({"prompt": prompts, "response": [f"我们在北京大学学习{i % 7}" for i in range(9_000)]})
+    first, last, lines = tmp_path / "a.parquet", tmp_path / "b.parquet", tmp_path / "rows.jsonl"
+    pq.write_table(whole.slice(0, 4_000), first)
+    pq.write_table(whole.slice(4_000), last)
+    lines.write_text("\n".join(json.dumps(row) for row in whole.to_pylist()), "utf-8")
+    rates = []
+    for i, inputs in enumerate([[first, last], [last, first], [lines]]):
+        told = build_tokenizer_files(inputs, tmp_path / f"tokenizer-{i}", TokenizerOptions(vocab_size=400))
+        rates.append(told.characters_per_token)
+    assert len(set(rates)) == 1
+    built, texts = (
+        load(tmp_path / "tokenizer-0"),
+        [*whole["prompt"].to_pylist(), *whole["response"].to_pylist()],
+    )
+    assert rates[0] == pytest.approx(report(built, texts)["characters_per_token"], rel=0.02)
+
+
 def test_bad_input_is_named_and_leaves_nothing(rows, tmp_path):
     with pytest.raises(ValueError, match=r"vocab_size = 263: must be over 263"):
         build_tokenizer(["好"], TokenizerOptions(vocab_size=263))
@@ -295,6 +337,9 @@ def test_half_a_character_is_never_shown_and_broken_bytes_are_marked():
     ids = built.encode("好😀好", add_special_tokens=False).ids
     assert list(stream_text(built, ids)) == ["好", "😀", "好"]
     assert list(stream_text(built, ids[:3])) == ["好", "�"]
+    stray = [*built.encode("😀", add_special_tokens=False).ids, FIRST_BYTE + 0xF0, FIRST_BYTE + 0x9F]
+    assert "".join(stream_text(built, stray)) == "😀�"
+    assert built.decode(stray) == "�" * 6
 
 
 @pytest.mark.slow

@@ -108,6 +108,9 @@ def with_user_dict(tmp_path_factory):
         "毕业于",
         "",
         "C++14 9 n",
+        "mp3 0",
+        "3.14 0",
+        "\v播放器 0",
     ]
     path.write_text("\ufeff" + "\r\n".join(lines) + "\r\n", "utf-8")
     reference = jieba.Tokenizer()
@@ -120,7 +123,20 @@ def with_user_dict(tmp_path_factory):
 @given(
     text=st.lists(
         st.sampled_from(
-            [*SENTENCE, "石墨烯电池", "网易杭研", "今天", "云 计算", "γ粒子", "大连理工大学", "C++14", " "]
+            [
+                *SENTENCE,
+                "石墨烯电池",
+                "网易杭研",
+                "今天",
+                "云 计算",
+                "γ粒子",
+                "大连理工大学",
+                "C++14",
+                " ",
+                "mp3",
+                "播放器",
+                "3.14",
+            ]
         )
     ).map("".join),
     hmm=st.booleans(),
@@ -246,3 +262,26 @@ def test_a_null_is_told_with_row_and_column() -> None:
     with pytest.raises(DataError, match="row 2: column 'response' is null; drop such rows"):
         count_words(rows)
     assert count_words(rows, WordOptions(columns=("prompt",))).num_rows == 2
+
+
+def test_other_memory_or_the_same_dictionary_elsewhere_is_no_other_count(tmp_path):
+    rows, out = tmp_path / "rows.parquet", tmp_path / "counts.parquet"
+    pq.write_table(pa.table({"text": ["台中正确应该不会被切开"]}), rows)
+    dictionaries = [tmp_path / name for name in ("one.txt", "two.txt")]
+    for path in dictionaries:
+        path.write_text("正确应该 9\n", "utf-8")
+    count_words_files([rows], out, WordOptions(user_dict=dictionaries[0]))
+    made = out.stat().st_mtime_ns
+    count_words_files([rows], out, WordOptions(user_dict=dictionaries[1], memory_mb=1))
+    assert out.stat().st_mtime_ns == made
+    dictionaries[1].write_text("应该不会 9\n", "utf-8")
+    with pytest.raises(StageError, match=r"differs in: inputs \(one.txt, two.txt\)"):
+        count_words_files([rows], out, WordOptions(user_dict=dictionaries[1]))
+    with pytest.raises(StageError, match=r"user_dict \(True -> False\)"):
+        count_words_files([rows, dictionaries[0]], out)
+
+
+def test_a_merge_of_nothing_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no input files"):
+        merge_files([], tmp_path / "x.parquet")
+    assert not list(tmp_path.iterdir())

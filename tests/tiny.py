@@ -30,11 +30,13 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def tiny_model(seed: int = 1, dropout: float = 0.0, feed_forward: str = "relu") -> T5ForConditionalGeneration:
+def tiny_model(
+    seed: int = 1, dropout: float = 0.0, feed_forward: str = "relu", vocab_size: int | None = None
+) -> T5ForConditionalGeneration:
     """A T5 of some forty thousand random parameters, whose answers differ from prompt to prompt."""
     torch.manual_seed(seed)
     config = T5Config(
-        vocab_size=len(tiny_tokenizer()),
+        vocab_size=vocab_size or len(tiny_tokenizer()),
         d_model=32,
         d_kv=8,
         d_ff=64,

@@ -56,9 +56,21 @@ def _without_unnamed_index(table: pa.Table) -> pa.Table:
     return table.drop_columns([name for name in index if isinstance(name, str) and UNNAMED.fullmatch(name)])
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds text, in whatever form: plain, large, views, or a dictionary of any of these."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
 def as_takeable(table: pa.Table) -> pa.Table:
-    """The same with plain text columns in place of views, as polars has them: pyarrow cannot choose rows of these."""
-    plain: dict[Any, Any] = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
-    fields = [field.with_type(plain.get(field.type, field.type)) for field in table.schema]
+    """The same with plain text in place of views, as polars has them: pyarrow cannot choose rows of these."""
+    fields = [field.with_type(_without_views(field.type)) for field in table.schema]
     metadata: Any = table.schema.metadata
     return table.cast(pa.schema(fields, metadata))
+
+
+def _without_views(kind: Any) -> Any:
+    if pa.types.is_dictionary(kind):
+        return pa.dictionary(kind.index_type, _without_views(kind.value_type), kind.ordered)
+    return {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}.get(kind, kind)

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 from smolchat_fast.arrow import as_table
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage
@@ -138,6 +139,7 @@ class Cleaned:
     """The dropped rows as they were, with the column `reason`."""
 
 
+@arguments
 def clean_text(text: str, options: CleanOptions = CleanOptions()) -> str:
     """Clean one text by the rules that are switched on.
 
@@ -147,6 +149,7 @@ def clean_text(text: str, options: CleanOptions = CleanOptions()) -> str:
     return _core.clean_text(text, json.dumps(asdict(options)))
 
 
+@arguments
 def clean(
     data: Any,
     options: CleanOptions = CleanOptions(),
@@ -181,6 +184,7 @@ def clean(
     return Cleaned(pa.table(kept), _to_report(json.loads(told)), pa.table(removed))
 
 
+@arguments
 def clean_files(
     inputs: Sequence[Path],
     out: Path,

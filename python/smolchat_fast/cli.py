@@ -18,6 +18,7 @@ from typing import Annotated, Any, get_type_hints
 
 from smolchat_fast import __version__, progress
 from smolchat_fast.errors import USER_ERRORS, MissingExtraError, StoppedError
+from smolchat_fast.stage import read_manifest
 
 PROG = "smolchat-fast"
 
@@ -137,16 +138,22 @@ def parse(name: str, arguments: Sequence[str]) -> Callable[[], Any]:
     function = getattr(importlib.import_module(f"smolchat_fast.{command.module}"), command.function)
     defaults, arguments = _take_recipe(function, list(arguments))
     chosen: dict[str, Any] = _tyro().cli(_flags(function, defaults), prog=f"{PROG} {name}", args=arguments)
-    quiet = chosen.pop("quiet", False)
+    quiet = chosen.pop("quiet", False) or not is_main_process()
+    out: Path | None = chosen.get("out")
     accepted = inspect.signature(function).parameters
     if "tell" in accepted and not quiet:
         chosen["tell"] = print
 
     def call() -> Any:
-        if "progress" not in accepted:
-            return function(**chosen)
-        with progress.shown(name, quiet=quiet or not is_main_process()) as shown:
-            return function(**chosen, progress=shown)
+        made = read_manifest(out) if out else None
+        if "progress" in accepted:
+            with progress.shown(name, quiet=quiet) as shown:
+                report = function(**chosen, progress=shown)
+        else:
+            report = function(**chosen)
+        if out and made and not quiet and made == read_manifest(out):
+            print(f"{out} was made before, in {made['seconds']:.1f} s; nothing was done.", file=sys.stderr)
+        return report
 
     return call
 

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import pyarrow as pa
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 from smolchat_fast.arrow import as_table, as_takeable
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage, to_json
@@ -107,6 +108,7 @@ class DedupReport:
         return text + (f" ({self.against_rows:,} of them as a row of against)" if self.against_rows else "")
 
 
+@arguments
 def find_duplicates(
     texts: Any,
     options: DedupOptions = DedupOptions(),
@@ -136,6 +138,7 @@ def find_duplicates(
     return _find(as_table(texts), options, against, threads, progress)
 
 
+@arguments
 def deduplicate(
     data: Any,
     options: DedupOptions = DedupOptions(),
@@ -174,6 +177,7 @@ def deduplicate(
     return Deduplicated(kept=table.take(groups.kept), removed=removed)
 
 
+@arguments
 def deduplicate_files(
     inputs: Sequence[Path],
     out: Path,
@@ -239,8 +243,9 @@ def deduplicate_files(
         inputs=[*inputs, *against, *([index] if index else [])],
         options=to_json(options)
         | {
-            "against": [path.name for path in against],
-            "index": index.name if index else None,
+            # Their content counts among the inputs; this says which of them are which.
+            "against": len(against),
+            "index": index is not None,
         },
         also=also,
         overwrite=overwrite,
@@ -260,6 +265,7 @@ class Index:
     3
     """
 
+    @arguments
     def __init__(self, options: DedupOptions = DedupOptions()) -> None:
         """Holds no row yet; the columns of the first rows that come are those of the index."""
         self.options = options
@@ -296,6 +302,7 @@ class Index:
         self.rows = new if self.rows is None else pa.concat_tables([self.rows, new])
         return parted
 
+    @arguments
     def save(self, path: Path) -> None:
         """Write the index; `deduplicate_files(index=path)` reads it too.
 
@@ -308,6 +315,7 @@ class Index:
         _core.save_index(self.rows, self.rows.column_names, path)
 
     @classmethod
+    @arguments
     def load(cls, path: Path, options: DedupOptions = DedupOptions()) -> Index:
         """Read an index that `save` or `deduplicate_files(grown=path)` wrote.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class DataError(ValueError):
@@ -23,6 +24,16 @@ class MissingExtraError(ImportError):
 
 # Ends a command with one line and exit status 2; anything else is a defect and shows a traceback.
 USER_ERRORS = (ValueError, StageError, OSError, MissingExtraError)
+
+
+@contextmanager
+def section(name: str) -> Iterator[None]:
+    """A wrong option is told with the section of a recipe that it stands in: [sft.stream] batch_rows = -1."""
+    try:
+        yield
+    except ValueError as error:
+        told = str(error).removeprefix("option ")
+        raise ValueError(f"[{name}.{told[1:]}" if told.startswith("[") else f"[{name}] {told}") from error
 
 
 def refuse_one_string(name: str, values: Sequence[str]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 from smolchat_fast.arrow import as_table
 from smolchat_fast.progress import Progress
 from smolchat_fast.sections import NOWHERE, check_by_core
@@ -56,6 +57,7 @@ class PassageReport:
         return f"{self.rows_in:,} texts: {self.rows_out:,} passages{short}"
 
 
+@arguments
 def cut_passages(
     data: Any,
     options: PassageOptions = PassageOptions(),
@@ -84,6 +86,7 @@ def cut_passages(
     return pa.table(made)
 
 
+@arguments
 def cut_passages_files(
     inputs: Sequence[Path],
     out: Path,

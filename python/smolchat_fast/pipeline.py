@@ -35,6 +35,7 @@ from smolchat_fast import (
     train,
     words,
 )
+from smolchat_fast.arguments import arguments
 from smolchat_fast.checks import missed_checks
 from smolchat_fast.errors import DataError, StageError, StoppedError
 from smolchat_fast.evaluate import Card
@@ -44,7 +45,7 @@ from smolchat_fast.recipe import Recipe
 from smolchat_fast.sections import check_layers, check_sections
 from smolchat_fast.sources import demo as demo_corpus
 from smolchat_fast.sources.demo.planted import Planted, check_planted
-from smolchat_fast.stage import output_files, read_manifest, refuse_several_processes, run_stage
+from smolchat_fast.stage import FOLDER, output_files, read_manifest, refuse_several_processes, run_stage
 
 Until = Literal["data", "tokenizer", "pretrain", "sft", "dpo", "evaluate"]
 Tell = Callable[[str], object]
@@ -108,6 +109,7 @@ class MissedError(StageError):
         self.report = report
 
 
+@arguments
 def run_recipe(
     recipe: Recipe,
     out: Path,
@@ -360,7 +362,7 @@ def _write_corpus(_: Sequence[Path], out: Path, options: Any, *, overwrite: bool
     def write(partial: list[Path]) -> dict[str, Any]:
         return asdict(demo_corpus.write_corpus(partial[0], options)) | {"folder": str(out)}
 
-    return run_stage("corpus", out, write, options=options, overwrite=overwrite).report
+    return run_stage("corpus", out, write, makes=FOLDER, options=options, overwrite=overwrite).report
 
 
 def _copy_model(inputs: Sequence[Path], out: Path, _: Any, *, overwrite: bool, **common: Any) -> Any:
@@ -374,7 +376,7 @@ def _copy_model(inputs: Sequence[Path], out: Path, _: Any, *, overwrite: bool, *
             shutil.copyfile(path, target)
         return {"files": len(files), "bytes": sum(path.stat().st_size for path in files)}
 
-    return run_stage("model", out, copy, inputs=inputs, overwrite=overwrite).report
+    return run_stage("model", out, copy, makes=FOLDER, inputs=inputs, overwrite=overwrite).report
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from smolchat_fast.arrow import is_text
 from smolchat_fast.errors import DataError
 
 Column = str | tuple[str, ...]
@@ -77,11 +78,8 @@ def _found(path: Path, file: pq.ParquetFile, column: Column) -> str:
 
 
 def _texts(path: Path, values: Any, name: str, first_row: int) -> list[str]:
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    kind = values.type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
-        raise DataError(f"{path}: column {name!r} holds {kind}, expected text.")
+    if not is_text(values.type):
+        raise DataError(f"{path}: column {name!r} holds {values.type}, expected text.")
     if values.null_count:
         row = first_row + values.is_null().index(True).as_py()
         raise DataError(

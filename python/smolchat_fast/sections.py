@@ -6,13 +6,13 @@ the model's layers is tried on a model without memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smolchat_fast.errors import DataError
+from smolchat_fast.errors import DataError, section
 
 if TYPE_CHECKING:
     from smolchat_fast.recipe import Recipe
@@ -29,7 +29,8 @@ def check_sections(recipe: Recipe) -> None:
         FileNotFoundError: a file that an option names is not there.
     """
     for field in fields(recipe):
-        _check(field.name, getattr(recipe, field.name))
+        with section(field.name):
+            _check(getattr(recipe, field.name))
 
 
 def check_layers(recipe: Recipe) -> None:
@@ -45,13 +46,13 @@ def check_layers(recipe: Recipe) -> None:
 
     config = t5_config(recipe.model, recipe.tokenizer.vocab_size)
     for name, options in recipe.trainings().items():
-        with _section(name):
+        with section(name):
             model_on_meta(config, options.freeze)
             trackers_for(options.trackers, NOWHERE)
     if "preference" in recipe.data.sets and recipe.dpo.lora_rank:
         from smolchat_fast.preference.dpo import adapted_layers
 
-        with _section("dpo"):
+        with section("dpo"):
             adapted_layers(model_on_meta(config), recipe.dpo)
 
 
@@ -65,19 +66,10 @@ def check_by_core(work: Callable[..., object], *arguments: object) -> None:
         work([], *arguments)
 
 
-def _check(name: str, options: Any) -> None:
+def _check(options: Any) -> None:
     if hasattr(options, "check"):
-        with _section(name):
-            options.check()
+        options.check()
     for field in fields(options):
         if is_dataclass(part := getattr(options, field.name)):
-            _check(f"{name}.{field.name}", part)
-
-
-@contextmanager
-def _section(name: str) -> Iterator[None]:
-    """A wrong option is told with the section that it stands in."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"[{name}] {str(error).removeprefix('option ')}") from error
+            with section(field.name):
+                _check(part)

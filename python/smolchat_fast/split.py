@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 from smolchat_fast.arrow import as_table, as_takeable
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage
@@ -77,6 +78,7 @@ class SplitReport:
         return f"{self.rows_in:,} rows: {self.train_rows:,} for training{parts}"
 
 
+@arguments
 def split(
     data: Any,
     options: SplitOptions = SplitOptions(),
@@ -112,6 +114,7 @@ def split(
     return Split(train=train, parts=dict(zip(options.names(), parts, strict=True)))
 
 
+@arguments
 def split_files(
     inputs: Sequence[Path],
     out: Path,

@@ -3,7 +3,7 @@
 A stage writes to `NAME.partial` and renames at the end. Beside a file stands `NAME.manifest.json`, in
 a folder `manifest.json`: inputs and outputs with hashes, options, counts, version. A second run with the same
 inputs and options reads the report back instead of working again, unless an output is missing; with
-others it refuses to overwrite.
+others it refuses to overwrite. What is read, and a folder that this program did not make, it never removes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,37 @@ INT8_PACK = "int8.pack"
 """What `serve` keeps beside a model."""
 MANIFEST = "manifest.json"
 BEGUN = "begun.json"
-"""In a partial folder, what it was begun with."""
+"""In a partial folder, what it was begun with; in one that is being removed, what it was finished with."""
 NOT_OUTPUT = (MANIFEST, BEGUN, INT8_PACK)
 """Files of a folder that are not what was made: they say how, or can be made again."""
 LOGS = ("metrics.jsonl", "curves.png", "curves.html", "card.md", "smolchat-fast")
 """Files of a folder, and what a tracker writes there, with times in them: other on each run, and no part of its hash."""
+
+PARQUET = (".parquet",)
+"""The endings of files that most stages write."""
+FOLDER: tuple[str, ...] = ()
+"""What a stage writes that makes a folder."""
+FORMATS = frozenset(
+    [
+        ".arrow",
+        ".bz2",
+        ".csv",
+        ".feather",
+        ".gguf",
+        ".gz",
+        ".json",
+        ".jsonl",
+        ".model",
+        ".ndjson",
+        ".parquet",
+        ".tsv",
+        ".txt",
+        ".xz",
+        ".zip",
+        ".zst",
+    ]
+)
+"""Endings that say what a file holds."""
 
 Report = dict[str, Any]
 """What a stage tells of its work, as JSON types: counts, reasons, measures."""
@@ -58,6 +84,7 @@ def run_stage(
     out: Path,
     work: Callable[[list[Path]], Report],
     *,
+    makes: Sequence[str] = PARQUET,
     inputs: Sequence[Path] = (),
     options: Any = None,
     also: Sequence[Path] = (),
@@ -71,19 +98,25 @@ def run_stage(
     Args:
         name: The stage's noun, as in `dedup`.
         out: File or folder that the stage makes.
-        work: Called with the partial paths of `out` and of each of `also`; returns its report.
+        work: Called with the partial paths of `out` and of each of `also`; returns its report. A partial folder is
+            there already.
+        makes: Endings that the name of a file may have, or `FOLDER`.
         inputs: Files or folders read; their content counts, not their names.
-        options: A dataclass, or a mapping of names to dataclasses and JSON values.
+        options: A dataclass, or a mapping of names to dataclasses and JSON values: those that decide the result.
+            How many threads or how much memory a stage takes does not, and files that are read are inputs.
         also: Further outputs, for example the removed rows.
-        overwrite: Replace an output that was made otherwise.
+        overwrite: Replace an output that was made otherwise, or a file of somebody else; never a folder of theirs.
         resumable: Keep the partial output of an interrupted run, a folder, for `work` to go on with.
         scratch: Folders in it that are for going on alone: no part of what is made, they go once it is published.
         result: File of that folder that becomes `out`, if `out` is a file; the rest of it goes.
     Raises:
         StageError: an output is there and was made from other inputs or options, or by something else; or
-            a resumable stage was begun with others.
+            a resumable stage was begun with others; or an output would take the place of what is read.
+        ValueError: the name of an output says another format.
         FileNotFoundError: an input is missing.
     """
+    finals = [out, *also]
+    refuse_loss(finals, inputs, makes)
     wanted = _fingerprint(name, inputs, options)
     made = read_manifest(out)
     if made is not None and not (overwrite and differences(made, wanted)):
@@ -94,13 +127,12 @@ def run_stage(
     if not overwrite:
         _refuse_foreign(out, also)
 
-    finals = [out, *also]
-    partials = [path.with_name(path.name + PARTIAL) for path in finals]
-    if resumable:
-        _take_up(partials[0], wanted, overwrite=overwrite)
-    else:
+    partials = [_partial(path) for path in finals]
+    if not resumable:
         _remove(*partials)
     out.parent.mkdir(parents=True, exist_ok=True)
+    if result or not makes:
+        _take_up(partials[0], wanted, overwrite=overwrite)
     began = time.monotonic()
     try:
         report = json.loads(json.dumps(work(partials)))
@@ -125,6 +157,34 @@ def run_stage(
     if result:
         _remove(partials[0])
     return Finished(report, False, manifest["seconds"], manifest["peak_mb"])
+
+
+def refuse_loss(finals: Sequence[Path], inputs: Sequence[Path], makes: Sequence[str]) -> None:
+    """Refuse, whatever may be overwritten, to lose what is read or a folder that this program did not make.
+
+    Args:
+        finals: The outputs; the first may be a folder.
+        inputs: What is read.
+        makes: Endings that the names of files may have, or `FOLDER`.
+    Raises:
+        StageError: an output is, holds or lies in an input, or is such a folder.
+        ValueError: its name says another format.
+    """
+    for number, path in enumerate(finals):
+        makes_folder = not makes and number == 0
+        if not makes_folder and path.suffix.lower() in FORMATS.difference(makes):
+            raise ValueError(f"{path}: cannot be written in this format; name it {' or '.join(makes)}")
+        for other in (*inputs, *finals[:number]):
+            if _overlap(path, other) or _overlap(_partial(path), other):
+                raise StageError(
+                    f"{path} would take the place of {other}, or lie in it. Name another output."
+                )
+        if path.exists() and path.is_dir() != makes_folder:
+            found, made = ("file", "folder") if makes_folder else ("folder", "file")
+            raise StageError(f"{path} is a {found}, and a {made} is made here. Name another output.")
+        for place in (path, _partial(path)):
+            if place.is_dir() and not _is_ours(place):
+                raise StageError(f"{place} is a folder that this program did not make. Name another output.")
 
 
 def refuse_several_processes(stage: str) -> None:
@@ -205,6 +265,19 @@ def _refuse_if_different(out: Path, made: Mapping[str, Any], wanted: Mapping[str
         )
 
 
+def _overlap(one: Path, other: Path) -> bool:
+    """Whether they are one file or folder, or one of them lies in the other."""
+    one, other = one.resolve(), other.resolve()
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether this program made or began a folder; nobody misses an empty one."""
+    manifest = _read_json(folder / MANIFEST)
+    finished = isinstance(manifest, dict) and {"stage", "outputs"} <= manifest.keys()
+    return finished or any(folder.glob(f"{BEGUN}*")) or not any(folder.iterdir())
+
+
 def _refuse_foreign(out: Path, also: Sequence[Path]) -> None:
     """Refuse to replace what no manifest names; that of a killed run names its further outputs too."""
     known = _outputs(_read_json(manifest_path(out)))
@@ -250,8 +323,12 @@ def _flat(options: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _partial(path: Path) -> Path:
+    return path.with_name(path.name + PARTIAL)
+
+
 def _take_up(partial: Path, wanted: dict[str, Any], *, overwrite: bool) -> None:
-    """Go on with a partial folder that was begun with the same inputs and options.
+    """Begin a partial folder, or go on with one that was begun with the same inputs and options.
 
     Hours of work may be in one that was begun otherwise, so only `overwrite` removes it.
     """
@@ -324,8 +401,11 @@ def _write_synced(path: Path, text: str) -> None:
 
 def _remove(*paths: Path) -> None:
     for path in paths:
-        if path.is_dir():
-            (path / MANIFEST).unlink(missing_ok=True)  # first: half a folder is not taken for a finished one
+        if path.is_dir() and not path.is_symlink():
+            # Half a folder is not taken for a finished one, and known to be ours to the last.
+            with suppress(FileNotFoundError):
+                (path / MANIFEST).replace(path / BEGUN)
+            _remove(*(child for child in path.iterdir() if child.name != BEGUN))
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

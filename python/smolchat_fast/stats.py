@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments, expand
 from smolchat_fast.arrow import as_table
 from smolchat_fast.errors import MissingExtraError
 from smolchat_fast.progress import Progress
-from smolchat_fast.sources import expand
-from smolchat_fast.stage import PARTIAL, naming
+from smolchat_fast.stage import PARTIAL, naming, refuse_loss
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,6 +120,7 @@ class StatsReport:
         return "\n".join(lines)
 
 
+@arguments
 def stats(
     data: Any,
     options: StatsOptions = StatsOptions(),
@@ -146,6 +147,7 @@ def stats(
     return _to_report(json.loads(told))
 
 
+@arguments
 def stats_files(
     inputs: Sequence[Path],
     out: Path | None = None,
@@ -166,12 +168,15 @@ def stats_files(
         progress: Called with (phase, rows done, rows in all).
     Raises:
         DataError: a file is damaged or lacks a column; names it.
+        StageError: `out` or `plot` is one of the inputs.
         ValueError: no column is text.
         MissingExtraError: `plot` without matplotlib.
     """
     if plot is not None:
         _pyplot()  # before the work, not behind it
-    told = _core.describe_files(expand(inputs), _to_json(options), threads=threads, progress=progress)
+    files = expand(inputs)
+    refuse_loss([path for path in (out, plot) if path], files, (".json", ".png"))
+    told = _core.describe_files(files, _to_json(options), threads=threads, progress=progress)
     report = _to_report(json.loads(told))
     if out is not None:
         _write(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 from smolchat_fast.sections import NOWHERE, check_by_core
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class Stream:
     ...     save(stream.state_dict())
     """
 
+    @arguments
     def __init__(
         self,
         paths: Sequence[Path],

@@ -17,11 +17,17 @@ from typing import Any
 import pyarrow as pa
 
 from smolchat_fast import _core
-from smolchat_fast.arrow import as_table
+from smolchat_fast.arguments import arguments
+from smolchat_fast.arrow import as_table, is_text
 from smolchat_fast.errors import DataError, refuse_one_string
 from smolchat_fast.progress import Progress
 from smolchat_fast.sections import NOWHERE, check_by_core
 from smolchat_fast.stage import run_stage, to_json
+
+COUNT_TYPES: dict[str, Any] = {"word": pa.string(), "count": pa.int64()}
+"""Columns of a table of word counts."""
+COUNTS = (".parquet", ".tsv")
+"""Endings of tables of counts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +46,10 @@ class WordOptions:
     def check(self) -> None:
         """Raise ValueError for an option out of range."""
         check_by_core(_core.count_words_files, NOWHERE, NOWHERE, _options_json(self))
+
+    def deciding(self) -> dict[str, Any]:
+        """The options that decide the counts; a dictionary does by its content, so it counts among the inputs."""
+        return {"hmm": self.hmm, "user_dict": self.user_dict is not None, "columns": self.columns}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +83,7 @@ class MergeReport:
         return f"{self.tables:,} tables: {self.words:,} words, {self.distinct_words:,} distinct"
 
 
+@arguments
 def count_words(
     data: Any,
     options: WordOptions = WordOptions(),
@@ -102,13 +113,13 @@ def merge(tables: Sequence[Any]) -> pa.Table:
     """The counts of several parts of a corpus as those of the whole.
 
     Args:
-        tables: Tables `word: string, count: int64`, as of `count_words`.
+        tables: Tables `word, count` of any library that speaks Arrow, as of `count_words`.
     Returns:
         Table `word: string, count: int64`, by count descending, then by word.
     Raises:
         DataError: a table lacks a column, or a value is null or negative.
     """
-    return _core.merge_word_counts(list(tables))
+    return _core.merge_word_counts([as_counts(table) for table in tables])
 
 
 class Segmenter:
@@ -123,6 +134,7 @@ class Segmenter:
         DataError: the user dictionary cannot be used; names file and line.
     """
 
+    @arguments
     def __init__(self, options: WordOptions = WordOptions()) -> None:
         self._core, self._hmm = _core.Segmenter(options.user_dict), options.hmm
 
@@ -131,6 +143,7 @@ class Segmenter:
         return self._core.cut(text, self._hmm)
 
 
+@arguments
 def count_words_files(
     inputs: Sequence[Path],
     out: Path,
@@ -185,8 +198,9 @@ def count_words_files(
         "words",
         out,
         work,
+        makes=COUNTS,
         inputs=read,
-        options=options,
+        options=options.deciding(),
         overwrite=overwrite,
         resumable=True,
         result=result,
@@ -194,6 +208,7 @@ def count_words_files(
     return WordReport(**finished.report)
 
 
+@arguments
 def merge_files(
     inputs: Sequence[Path],
     out: Path,
@@ -215,13 +230,14 @@ def merge_files(
     Returns:
         Tables and words.
     Raises:
-        DataError: a file is no such table, or a count is null or negative; names file and row.
+        DataError: there is no file, a file is no such table, or a count is null or negative; names file and row.
         StageError: `out` exists and was made otherwise.
     """
+    if not inputs:
+        raise DataError("no input files; give tables of the command count")
     result = f"counts{_suffix(out)}"
 
     def work(partial: list[Path]) -> dict[str, int]:
-        partial[0].mkdir(parents=True, exist_ok=True)
         parts = partial[0] / "parts"
         report = _core.merge_word_count_files(
             list(inputs), partial[0] / result, parts, memory_mb, threads=threads, progress=progress
@@ -229,10 +245,13 @@ def merge_files(
         merged: dict[str, int] = json.loads(report)
         return merged
 
-    finished = run_stage("count merge", out, work, inputs=inputs, overwrite=overwrite, result=result)
+    finished = run_stage(
+        "count merge", out, work, makes=COUNTS, inputs=inputs, overwrite=overwrite, result=result
+    )
     return MergeReport(**finished.report)
 
 
+@arguments
 def read_counts(path: Path) -> pa.Table | None:
     """The table `word, count` of a file, Parquet or TSV; None if it holds something else.
 
@@ -240,6 +259,25 @@ def read_counts(path: Path) -> pa.Table | None:
         DataError: the file cannot be read.
     """
     return _core.read_word_counts(path)
+
+
+def is_counts(table: pa.Table) -> bool:
+    """Whether this is a table of word counts and not of texts: it has these two columns alone, in any order."""
+    return sorted(table.column_names) == sorted(COUNT_TYPES)
+
+
+def as_counts(data: Any) -> pa.Table:
+    """The table `word: string, count: int64` of any library's table, whatever its types of strings and integers.
+
+    Raises:
+        DataError: a column is missing, or holds something else.
+    """
+    table = as_table(data)
+    try:
+        return table.select(list(COUNT_TYPES)).cast(pa.schema(COUNT_TYPES))
+    except (KeyError, pa.ArrowException) as error:
+        found = ", ".join(f"{field.name}: {field.type}" for field in table.schema)
+        raise DataError(f"not a table word: string, count: int64 ({found})") from error
 
 
 def _suffix(out: Path) -> str:
@@ -267,8 +305,7 @@ def text_names(table: pa.Table, names: Sequence[str] = ()) -> list[str]:
         ValueError: a column is missing, or the names are one string.
     """
     refuse_one_string("columns", names)
-    strings = (pa.string(), pa.large_string(), pa.string_view())
-    names = names or [f.name for f in table.schema if f.type in strings and f.name != "source"]
+    names = names or [f.name for f in table.schema if is_text(f.type) and f.name != "source"]
     missing = [name for name in names if name not in table.column_names]
     if missing or not names:
         found = ", ".join(table.column_names)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from smolchat_fast.arguments import arguments
 from smolchat_fast.pipeline import MissedError, RunReport, run_recipe
 from smolchat_fast.progress import Progress
 from smolchat_fast.recipe import Recipe, read_recipe
@@ -48,6 +49,7 @@ class DemoReport:
         )
 
 
+@arguments
 def demo(
     out: Path = Path("runs/demo"),
     *,

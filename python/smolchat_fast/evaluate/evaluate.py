@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from smolchat_fast import __version__, device
+from smolchat_fast.arguments import arguments
 from smolchat_fast.evaluate.bleu import score_bleu
 from smolchat_fast.evaluate.card import Card, LossScore, Sample
 from smolchat_fast.evaluate.exact import Question, is_preferred, is_right, read_questions, score_exact
 from smolchat_fast.evaluate.options import EvaluateOptions
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.rows import count_rows, read_texts
-from smolchat_fast.stage import Report, peak_mb, run_stage
+from smolchat_fast.stage import FOLDER, Report, peak_mb, run_stage
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,7 @@ T = TypeVar("T")
 LIBRARIES = ("torch", "transformers", "tokenizers")
 
 
+@arguments
 def evaluate_files(
     inputs: Sequence[Path],
     out: Path,
@@ -61,14 +63,15 @@ def evaluate_files(
         raise ValueError("nothing to measure on: name row files, or --questions, or both")
 
     def work(partials: list[Path]) -> Report:
-        partials[0].mkdir()
         with device.session(threads) as place:
             card = _card(_Measured(model, place, options, progress or ignore), inputs, questions, partials[0])
         card.write(partials[0])
         return asdict(card)
 
     read = [*inputs, model, *([questions] if questions else [])]
-    finished = run_stage("evaluate", out, work, inputs=read, options=options, overwrite=overwrite)
+    finished = run_stage(
+        "evaluate", out, work, makes=FOLDER, inputs=read, options=options, overwrite=overwrite
+    )
     return Card.from_json(finished.report)
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from smolchat_fast import device
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import StoppedError
 from smolchat_fast.preference.options import DpoOptions, DpoReport
 from smolchat_fast.progress import Progress, ignore
-from smolchat_fast.stage import Report, file_hash, refuse_several_processes, run_stage
+from smolchat_fast.stage import FOLDER, Report, file_hash, refuse_several_processes, run_stage
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 CHECKPOINTS = "checkpoints"
 
 
+@arguments
 def dpo_files(
     inputs: Sequence[Path],
     out: Path,
@@ -74,8 +76,9 @@ def dpo_files(
         "dpo",
         out,
         work,
+        makes=FOLDER,
         inputs=[*inputs, model],
-        options=options,
+        options=options.deciding(),
         overwrite=overwrite,
         resumable=True,
         scratch=(CHECKPOINTS,),

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from smolchat_fast import device
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import DataError, StageError
 from smolchat_fast.preference.dpo import weights_hash
 from smolchat_fast.preference.options import MergeOptions, MergeReport
 from smolchat_fast.progress import Progress, ignore
-from smolchat_fast.stage import Report, read_manifest, run_stage
+from smolchat_fast.stage import FOLDER, Report, read_manifest, run_stage
 
 
+@arguments
 def merge_files(
     inputs: Sequence[Path],
     out: Path,
@@ -56,7 +58,7 @@ def merge_files(
             return _merge(adapter, model, partials[0], options, samples, progress or ignore)
 
     read = [adapter, model, *([samples] if samples else [])]
-    finished = run_stage("merge", out, work, inputs=read, options=options, overwrite=overwrite)
+    finished = run_stage("merge", out, work, makes=FOLDER, inputs=read, options=options, overwrite=overwrite)
     return MergeReport(**finished.report)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from smolchat_fast.errors import refuse_one_string
@@ -97,6 +97,10 @@ class DpoOptions:
     """Steps between checkpoints; 0: none unless asked to stop."""
     seed: int = 1
     """Seed of the order of the pairs, the adapter's start and dropout."""
+
+    def deciding(self) -> dict[str, Any]:
+        """The options that decide the weights or what is told of them."""
+        return {name: value for name, value in asdict(self).items() if name != "save_every"}
 
     def check(self) -> None:
         """Raise ValueError for an option out of range."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smolchat_fast import device
+from smolchat_fast.arguments import arguments
 from smolchat_fast.preference.options import RejectOptions, RejectReport
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.rows import count_rows, read_texts
@@ -24,6 +25,7 @@ Answer = Callable[[list[str], Progress], list[str]]
 """Prompts to answers, one each; tells how many are done."""
 
 
+@arguments
 def reject_files(
     inputs: Sequence[Path],
     out: Path,

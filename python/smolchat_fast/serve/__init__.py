@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import MissingExtraError
 from smolchat_fast.serve.options import ChatOptions, DecodeOptions, OptionError, ServeOptions
 
@@ -40,6 +41,7 @@ def chat(model: str, text: str = "", options: ChatOptions = ChatOptions()) -> No
     terminal.run(str(model), text, options)
 
 
+@arguments
 def serve(model: Path, options: ServeOptions = ServeOptions()) -> None:
     """Answer over HTTP: OpenAI's chat completions, /api/chat and a chat page, until stopped.
 

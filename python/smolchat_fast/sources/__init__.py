@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import glob
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
+from smolchat_fast.arguments import expand as expand
 from smolchat_fast.errors import DataError
 from smolchat_fast.progress import Progress
 from smolchat_fast.sources.options import SourceOptions as SourceOptions
@@ -93,6 +94,7 @@ class SourceReport:
         return "\n".join(lines)
 
 
+@arguments
 def read_files(
     inputs: Sequence[Path],
     out: Path,
@@ -148,30 +150,6 @@ def read_files(
             f"Look at these, or allow more.\n{report}"
         )
     return report
-
-
-def expand(inputs: Iterable[str | Path]) -> list[Path]:
-    """Paths and patterns to files: patterns by name, each file once.
-
-    Args:
-        inputs: Paths as they are, or patterns with `*`, `?`, `[...]`; `**` goes through folders.
-    Raises:
-        FileNotFoundError: a pattern fits no file, or a path is not there; names it.
-    """
-    found: dict[Path, None] = {}
-    for pattern in map(str, inputs):
-        if Path(pattern).exists():
-            found[Path(pattern)] = None
-        elif glob.has_magic(pattern):
-            # Path.glob takes no absolute pattern.
-            names = glob.glob(pattern, recursive=True)  # noqa: PTH207
-            files = sorted(path for path in map(Path, names) if path.is_file())
-            if not files:
-                raise FileNotFoundError(2, "no file fits this pattern", pattern)
-            found.update(dict.fromkeys(files))
-        else:
-            raise FileNotFoundError(2, "no such file", pattern)
-    return list(found)
 
 
 def _to_report(told: dict[str, Any]) -> SourceReport:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import DataError, MissingExtraError
 from smolchat_fast.sources.sets import named
 from smolchat_fast.stage import PARTIAL
@@ -51,6 +52,7 @@ class FetchReport:
         return "\n".join(lines)
 
 
+@arguments
 def fetch_set(
     name: str,
     out: Path,

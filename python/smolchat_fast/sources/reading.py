@@ -13,6 +13,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import DataError
 from smolchat_fast.progress import Progress
 from smolchat_fast.sources.sets import DataSet, Rule, named
@@ -56,6 +57,7 @@ class SetReport:
         return "\n".join([*lines, *(f"  {sample}" for sample in self.samples)])
 
 
+@arguments
 def read_set_files(
     name: str,
     inputs: Sequence[Path],

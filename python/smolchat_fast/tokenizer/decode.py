@@ -19,7 +19,8 @@ def stream_text(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[str]:
         tokenizer: A tokenizer of `build_tokenizer` or `load`.
         ids: Ids one by one; special tokens among them show nothing.
     Yields:
-        Text that is complete; joined it is the decoded text. Bytes that are no UTF-8 become U+FFFD.
+        Text that is complete; joined it is the decoded text. Bytes that are no UTF-8 become U+FFFD as Python
+        replaces them, while `decode` marks each byte of their run, those of whole characters in it too.
     """
     special = {id for id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
     decoder = codecs.getincrementaldecoder("utf-8")("replace")

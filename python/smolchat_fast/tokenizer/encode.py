@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from smolchat_fast import _core
+from smolchat_fast.arguments import arguments
 from smolchat_fast.arrow import as_table
 from smolchat_fast.progress import Progress
 from smolchat_fast.stage import run_stage
@@ -50,6 +51,7 @@ class EncodeReport:
         return f"{size}: {self.tokens:,} tokens of the tokenizer {self.tokenizer}"
 
 
+@arguments
 def encode(
     data: Any,
     tokenizer: Path,
@@ -85,6 +87,7 @@ def encode(
     return table.replace_schema_metadata(metadata)
 
 
+@arguments
 def encode_files(
     inputs: Sequence[Path],
     out: Path,

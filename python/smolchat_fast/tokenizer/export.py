@@ -11,22 +11,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import DataError, MissingExtraError
 from smolchat_fast.stage import run_stage
 from smolchat_fast.tokenizer.folder import load
 from smolchat_fast.tokenizer.options import FIRST_BYTE, FIRST_CHARACTER, SPECIALS
-from smolchat_fast.tokenizer.texts import texts_of_files
+from smolchat_fast.tokenizer.texts import sample_of_files
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SPACE = "\u2581"
-CHECKED_TEXTS = 4_000
-"""Texts that ids are compared on."""
+ENDINGS = (".model", ".gguf")
 
 # Types of pieces, the same numbers in sentencepiece and in GGUF.
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
@@ -132,10 +131,12 @@ def sentencepiece_model(tokenizer: Tokenizer) -> bytes:
     normalizer = model.normalizer_spec
     normalizer.name = "identity"
     normalizer.add_dummy_prefix = normalizer.remove_extra_whitespaces = False
-    normalizer.escape_whitespaces = True
+    # A space that no piece stands for must stay one: its bytes would come back as those of U+2581.
+    normalizer.escape_whitespaces = _has_space(pieces)
     return model.SerializeToString()
 
 
+@arguments
 def write_gguf(tokenizer: Tokenizer, path: Path) -> None:
     """Write the vocabulary as the metadata of a GGUF file without tensors, as llama.cpp reads it.
 
@@ -154,7 +155,7 @@ def write_gguf(tokenizer: Tokenizer, path: Path) -> None:
             "a unigram vocabulary loses rare characters in llama.cpp, which then uses no byte tokens. Build "
             "one of the kind bpe."
         )
-    if all(piece.text != SPACE for piece in pieces):
+    if not _has_space(pieces):
         # llama.cpp writes a space as U+2581 and turns only whole pieces back, never bytes.
         pieces[FIRST_BYTE + ord(" ")] = Piece(SPACE, 0.0, NORMAL)
     writer = GGUFWriter(path, "t5")
@@ -176,6 +177,7 @@ def write_gguf(tokenizer: Tokenizer, path: Path) -> None:
     writer.close()
 
 
+@arguments
 def export_files(
     folder: Path,
     out: Path,
@@ -188,17 +190,19 @@ def export_files(
     Args:
         folder: Tokenizer folder.
         out: `NAME.model` for sentencepiece, `NAME.gguf` for a GGUF file with the vocabulary alone.
-        check: Row files with texts to compare on; the first 4,000 texts are taken.
+        check: Row files with texts to compare on; up to 4,000 rows are taken, by a hash of each.
         overwrite: Replace an output that was made otherwise.
     Returns:
         Pieces, and for sentencepiece the share of texts with the same ids.
     Raises:
-        DataError: the folder holds no tokenizer of this package.
-        ValueError: `out` is called neither `.model` nor `.gguf`.
+        DataError: the folder holds no tokenizer of this package, or `check` no text.
+        ValueError: `out` is called neither `.model` nor `.gguf`, or `check` is given for the latter.
         StageError: `out` exists and was made otherwise.
     """
-    if out.suffix not in {".model", ".gguf"}:
+    if out.suffix not in ENDINGS:
         raise ValueError(f"option out = {out}: must end in .model (sentencepiece) or .gguf")
+    if check and out.suffix == ".gguf":
+        raise ValueError("option check: nothing here can try a GGUF file on texts; leave it out")
 
     def work(partial: list[Path]) -> dict[str, Any]:
         tokenizer = load(folder)
@@ -206,11 +210,14 @@ def export_files(
         if out.suffix == ".gguf":
             write_gguf(tokenizer, partial[0])
             return {**told, "same_ids": None, "same_tokens": None, "round_trip": None}
+        texts = sample_of_files(check)
+        if check and not texts:
+            raise DataError(f"option check: no text in {', '.join(map(str, check))}; name row files")
         partial[0].write_bytes(model := sentencepiece_model(tokenizer))
-        return told | compare(tokenizer, model, list(islice(texts_of_files(check), CHECKED_TEXTS)))
+        return told | compare(tokenizer, model, texts)
 
     inputs = [folder / "tokenizer.json", *check]
-    finished = run_stage("tokenizer export", out, work, inputs=inputs, overwrite=overwrite)
+    finished = run_stage("tokenizer export", out, work, makes=ENDINGS, inputs=inputs, overwrite=overwrite)
     return ExportReport(**finished.report)
 
 
@@ -231,6 +238,11 @@ def compare(tokenizer: Tokenizer, model: bytes, texts: Sequence[str]) -> dict[st
         "same_tokens": sum(map(len, theirs)) / max(sum(map(len, ours)), 1),
         "round_trip": sum(a == b for a, b in zip(back, texts, strict=True)) / n,
     }
+
+
+def _has_space(pieces: Sequence[Piece]) -> bool:
+    """Whether a space alone is a piece; if not, it is spelt in bytes."""
+    return any(piece.text == SPACE for piece in pieces)
 
 
 def _fixed() -> list[str]:

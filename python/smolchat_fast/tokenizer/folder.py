@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import DataError, MissingExtraError
 from smolchat_fast.tokenizer.options import SPECIALS
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+@arguments
 def save(tokenizer: Tokenizer, folder: Path) -> None:
     """Write the files that `AutoTokenizer.from_pretrained(folder)` reads, without remote code.
 
@@ -36,8 +38,12 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
         (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 
+@arguments
 def load(folder: Path) -> Tokenizer:
     """The tokenizer of a folder, as `build_tokenizer` gave it.
+
+    A copy by `pickle` or `deepcopy` takes special tokens in a text for their ids: the library copies its
+    `encode_special_tokens` not along. Set it again, or load the folder where it is needed.
 
     Raises:
         FileNotFoundError: the folder holds no `tokenizer.json`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import Counter
@@ -10,12 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smolchat_fast import _core
-from smolchat_fast.errors import MissingExtraError
+from smolchat_fast.arguments import arguments
+from smolchat_fast.errors import DataError, MissingExtraError
 from smolchat_fast.progress import Progress, ignore
-from smolchat_fast.stage import run_stage
+from smolchat_fast.stage import FOLDER, run_stage
 from smolchat_fast.tokenizer.folder import load
-from smolchat_fast.tokenizer.texts import texts_of
+from smolchat_fast.tokenizer.texts import rows_of_files
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -103,11 +104,13 @@ SHOWN_AS: Mapping[str, Any] = {
     "unreachable": lambda told: f"{len(told['unreachable']):,}",
     "unused here": lambda told: f"{told['unused']:,}",
     "MB/s": lambda told: f"{told['mb_per_s']:.1f}",
-    "longest": lambda told: repr(told["longest"][0]) if told["longest"] else "",
+    "longest": lambda told: " ".join(map(repr, told["longest"][:1])),
+    "rarest here": lambda told: " ".join(map(repr, told["rarest"][:3])),
 }
 """Lines of the table that a comparison is shown as."""
 
 
+@arguments
 def compare_files(
     inputs: Sequence[Path],
     out: Path,
@@ -131,13 +134,17 @@ def compare_files(
     Returns:
         What is known of each.
     Raises:
-        DataError: a file cannot be read, or a folder holds no tokenizer.
+        DataError: a file cannot be read, has a null or all have no rows, or a folder holds no tokenizer.
+        ValueError: there are no inputs or no tokenizers, or one is named twice.
         MissingExtraError: matplotlib is not installed.
         StageError: `out` exists and was made otherwise.
     """
     tell = progress or ignore
-    if not tokenizers:
-        raise ValueError("no tokenizer is named; give folders with --tokenizers")
+    if not inputs:
+        raise ValueError("no input files; give row files")
+    if max_texts < 1:
+        raise ValueError(f"option max_texts = {max_texts}: must be at least 1")
+    named = _named(tokenizers)
 
     def work(partial: list[Path]) -> dict[str, Any]:
         sources: dict[str, list[str]] = {}
@@ -145,10 +152,12 @@ def compare_files(
             known = sources.setdefault(source, [])
             if len(known) < max_texts:
                 known.append(text)
+        if not sources:
+            raise DataError(f"{', '.join(map(str, inputs))}: no rows to try tokenizers on")
         told: dict[str, dict[str, Any]] = {}
         rates: dict[str, dict[str, float]] = {source: {} for source in sorted(sources)}
         lengths: dict[str, list[int]] = {}
-        for done, (name, folder) in enumerate(_named(tokenizers).items()):
+        for done, (name, folder) in enumerate(named.items()):
             tell("try", done, len(tokenizers))
             tokenizer = load(folder)
             told[name] = report(tokenizer, [text for texts in sources.values() for text in texts])
@@ -162,19 +171,27 @@ def compare_files(
                 rates[source][name] = round(characters / max(tokens, 1), 4)
         texts = sum(map(len, sources.values()))
         comparison = Comparison(tokenizers=told, by_source=rates, texts=texts)
-        partial[0].mkdir(parents=True, exist_ok=True)
         draw_lengths(lengths, partial[0] / "histogram.png")
         (partial[0] / "report.txt").write_text(f"{comparison}\n", "utf-8")
+        listed = json.dumps(asdict(comparison), ensure_ascii=False, indent=2)
+        (partial[0] / "report.json").write_text(f"{listed}\n", "utf-8")
         return asdict(comparison)
 
     files = [folder / "tokenizer.json" for folder in tokenizers]
-    asked = {"columns": columns, "max_texts": max_texts, "tokenizers": list(_named(tokenizers))}
+    asked = {"columns": columns, "max_texts": max_texts, "tokenizers": list(named)}
     finished = run_stage(
-        "tokenizer report", out, work, inputs=[*inputs, *files], options=asked, overwrite=overwrite
+        "tokenizer report",
+        out,
+        work,
+        makes=FOLDER,
+        inputs=[*inputs, *files],
+        options=asked,
+        overwrite=overwrite,
     )
     return Comparison(**finished.report)
 
 
+@arguments
 def draw_lengths(lengths: Mapping[str, Sequence[int]], path: Path) -> None:
     """A histogram of the tokens of a text, one line a tokenizer.
 
@@ -190,7 +207,7 @@ def draw_lengths(lengths: Mapping[str, Sequence[int]], path: Path) -> None:
         raise MissingExtraError("a histogram needs one more package: pip install matplotlib") from error
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    longest = max((max(counts, default=1) for counts in lengths.values()), default=1)
+    longest = max([2, *(max(counts, default=1) for counts in lengths.values())])
     edges = [longest ** (i / 60) for i in range(61)]
     for name, counts in lengths.items():
         mean = sum(counts) / max(len(counts), 1)
@@ -202,21 +219,25 @@ def draw_lengths(lengths: Mapping[str, Sequence[int]], path: Path) -> None:
 
 def _named(folders: Sequence[Path]) -> dict[str, Path]:
     """Each folder by the shortest end of its path that tells it from the others."""
-    for parts in range(1, max(len(folder.parts) for folder in folders) + 1):
-        named = {"/".join(folder.parts[-parts:]): folder for folder in folders}
-        if len(named) == len(folders):
-            return named
-    raise ValueError("a tokenizer is named twice")
+    whole = [folder.resolve() for folder in folders]
+    twice = [str(folder) for i, folder in enumerate(folders) if whole[i] in whole[:i]]
+    if twice or not folders:
+        shown = f"{', '.join(twice)}: named twice" if twice else "none is named; give folders"
+        raise ValueError(f"option tokenizers: {shown}")
+    parts = 1
+    while len(named := {"/".join(path.parts[-parts:]): path for path in whole}) < len(whole):
+        parts += 1
+    return named
 
 
 def _texts_by_source(inputs: Sequence[Path], columns: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Texts with the `source` of their row, or the name of their file."""
     for path in inputs:
-        for batch in _core.RowBatches([path]):
-            names = batch.column("source").to_pylist() if "source" in batch.schema.names else None
-            rows = batch.num_rows
-            for i, text in enumerate(texts_of(batch, columns)):
-                yield (str(names[i % rows]) if names else path.stem), text
+        for rows, texts in rows_of_files([path], columns):
+            named = "source" in rows.column_names
+            sources = rows.column("source").to_pylist() if named else [path.stem] * rows.num_rows
+            for column in texts.columns:
+                yield from zip(map(str, sources), column.to_pylist(), strict=True)
 
 
 def _unknown_id(tokenizer: Tokenizer) -> int:

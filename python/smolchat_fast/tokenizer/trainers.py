@@ -9,26 +9,23 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
+import pyarrow as pa
+
+from smolchat_fast import _core
 from smolchat_fast.errors import DataError, MissingExtraError
 from smolchat_fast.tokenizer.options import FIRST_CHARACTER, SPECIALS, TokenizerOptions
+from smolchat_fast.tokenizer.texts import texts_of
+from smolchat_fast.words import is_counts
 
 SPACE = "\u2581"
 """How sentencepiece writes a space."""
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pieces:
-    """What is learned from: texts, or words with their counts."""
-
-    texts: Iterable[str] = ()
-    counts: Iterable[tuple[str, int]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,23 +39,30 @@ class Learned:
     """Whether tokens stay inside runs of one kind of character, as the core cuts them."""
 
 
-def train_tokenizers(pieces: Pieces, options: TokenizerOptions, kind: str) -> Learned:
+def train_tokenizers(data: pa.Table, options: TokenizerOptions, kind: str) -> Learned:
     """What the trainers of the `tokenizers` library learn from texts cut as the core cuts them.
 
+    Args:
+        data: Texts.
+        options: How the tokenizer is built; texts are cut at the characters that get no entry.
+        kind: `bpe` or `unigram`.
     Raises:
         DataError: word counts were given, which these trainers cannot take.
+        MissingExtraError: tokenizers is not installed.
+        ValueError: the library refuses.
     """
-    if pieces.counts is not None:
+    if is_counts(data):
         raise DataError(
             f"option kind = {options.kind}: learns from texts alone, not from word counts. Give row files, or "
             "take the kind bpe, merges, unigram or one of sentencepiece."
         )
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
-
-    from smolchat_fast import _core
-
-    shared: dict[str, Any] = {"show_progress": False, "special_tokens": [*SPECIALS.values(), *BYTES]}
-    shared["vocab_size"] = options.vocab_size - len(options.added_tokens)
+    try:
+        from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+    except ImportError as error:
+        raise MissingExtraError("a tokenizer needs `pip install 'smolchat-fast[tokenizer]'`") from error
+    size = options.vocab_size - len(options.added_tokens)
+    fixed = [*SPECIALS.values(), *BYTES]
+    shared: dict[str, Any] = {"vocab_size": size, "show_progress": False, "special_tokens": fixed}
     if kind == "bpe":
         tokenizer = Tokenizer(models.BPE())
         trainer: Any = trainers.BpeTrainer(
@@ -68,25 +72,71 @@ def train_tokenizers(pieces: Pieces, options: TokenizerOptions, kind: str) -> Le
         tokenizer = Tokenizer(models.Unigram())
         trainer = trainers.UnigramTrainer(max_piece_length=options.max_chars, **shared)
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_core.tokenizer_pattern()), "isolated")
-    tokenizer.train_from_iterator(_limited(pieces.texts, options.train_mb), trainer)
+    # Where characters alone fill its vocabulary, the unigram trainer takes any number of entries more.
+    most = size - FIRST_CHARACTER - (kind == "unigram")
+    parts = of_frequent_characters(lambda: texts_of(data), options.coverage, most)
+    try:
+        tokenizer.train_from_iterator(parts, trainer)
+    except Exception as error:  # the library raises plain Exception
+        raise ValueError(f"option kind = {options.kind}: the trainer refuses: {error}") from error
     model = json.loads(tokenizer.to_str())["model"]
     if kind == "bpe":
-        vocabulary = sorted(model["vocab"], key=model["vocab"].__getitem__)
+        entries = sorted(model["vocab"], key=model["vocab"].__getitem__)[FIRST_CHARACTER:]
         merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
-        entries, scores = vocabulary[FIRST_CHARACTER:], []
-    else:
-        known = set(shared["special_tokens"])
-        scored = [(piece, score) for piece, score in model["vocab"] if piece not in known]
-        entries, scores, merges = [piece for piece, _ in scored], [score for _, score in scored], []
-    return Learned(entries=entries, merges=merges, scores=scores, split=True)
+        return Learned(entries=entries, merges=merges, split=True)
+    scored = settled([(piece, score) for piece, score in model["vocab"] if piece not in set(fixed)])
+    return Learned(entries=[p for p, _ in scored], scores=[s for _, s in scored], split=True)
 
 
-def train_sentencepiece(pieces: Pieces, options: TokenizerOptions, kind: str) -> Learned:
-    """What sentencepiece learns from the lines of texts, or from word counts, nothing normalised.
+def of_frequent_characters(texts: Callable[[], Iterable[str]], coverage: float, most: int) -> Iterator[str]:
+    """Texts, cut at the characters that are not among the most frequent ones.
 
+    Args:
+        texts: Gives the texts, twice.
+        coverage: Share of the text that the frequent characters make up.
+        most: How many these are at most.
+    """
+    counts: Counter[str] = Counter()
+    for text in texts():
+        counts.update(text)
+    ordered = sorted(counts, key=lambda character: (-counts[character], character))
+    missing, frequent = coverage * counts.total(), 0
+    while frequent < min(most, len(ordered)) and missing > 0:
+        missing -= counts[ordered[frequent]]
+        frequent += 1
+    rare = re.escape("".join(ordered[frequent:]))
+    cut = re.compile(f"[{rare}]+") if rare else None
+    for text in texts():
+        yield from (part for part in cut.split(text) if part) if cut else (text,)
+
+
+def settled(scored: Iterable[tuple[str, float]]) -> list[tuple[str, float]]:
+    """A unigram vocabulary of the `tokenizers` library without what changes from run to run.
+
+    Its sums differ in the last digits. And characters that it dropped and put back have the lowest score,
+    and so many ten-thousandths more, in an order of chance: all of them get the lowest one here.
+    """
+    scored = list(scored)
+    lowest = min((score for _, score in scored), default=0.0)
+
+    def put_back(piece: str, score: float) -> bool:
+        steps = (score - lowest) * 1e4
+        return len(piece) == 1 and steps < len(scored) and abs(steps - round(steps)) < 1e-6
+
+    plain = [(p, round(lowest if put_back(p, score) else score, 6)) for p, score in scored]
+    return sorted(plain, key=lambda entry: (-entry[1], entry[0]))
+
+
+def train_sentencepiece(data: pa.Table, options: TokenizerOptions, kind: str) -> Learned:
+    """What sentencepiece learns, nothing normalised.
+
+    Args:
+        data: Texts, which are learned line by line, or word counts.
+        options: How the tokenizer is built.
+        kind: `bpe` or `unigram`.
     Raises:
         MissingExtraError: sentencepiece is not installed.
-        ValueError: the text does not give so many entries.
+        ValueError: the text does not give so many entries, or needs more.
     """
     try:
         import sentencepiece
@@ -95,21 +145,22 @@ def train_sentencepiece(pieces: Pieces, options: TokenizerOptions, kind: str) ->
             "sentencepiece is not installed: pip install 'smolchat-fast[export]'"
         ) from error
     made = io.BytesIO()
-    if pieces.counts is None:
-        lines: Iterator[str] = chain.from_iterable(
-            text.split("\n") for text in _limited(pieces.texts, options.train_mb)
-        )
-        source: dict[str, Any] = {"sentence_iterator": (line for line in lines if line)}
-    else:
-        # The iterator takes no counts; a line of sentencepiece's own TSV does, but only from a file.
-        source = {"sentence_iterator": (f"{w}\t{n}" for w, n in pieces.counts if _is_plain(w))}
+    source: dict[str, Any] = {}
+    if is_counts(data):
+        # The iterator takes no counts; a line of sentencepiece's own TSV does.
+        words = zip(data["word"].to_pylist(), data["count"].to_pylist(), strict=True)
+        lines = (f"{word}\t{count}" for word, count in words if _is_plain(str(word)))
         source["input_format"] = "tsv"
+    else:
+        lines = (line for text in texts_of(data) for line in text.split("\n") if line)
+    # Three of its special pieces and the byte pieces are counted too.
+    others = len(options.added_tokens) + FIRST_CHARACTER - 3 - len(BYTES)
     try:
         sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=lines,
             model_writer=made,
             model_type=kind,
-            # Three of its special pieces and the byte pieces are counted too.
-            vocab_size=options.vocab_size - len(options.added_tokens) - FIRST_CHARACTER + 3 + len(BYTES),
+            vocab_size=options.vocab_size - others,
             character_coverage=options.coverage,
             max_sentencepiece_length=options.max_chars,
             byte_fallback=True,
@@ -123,8 +174,9 @@ def train_sentencepiece(pieces: Pieces, options: TokenizerOptions, kind: str) ->
         )
     except RuntimeError as error:
         reason = re.sub(r"^.*?\] ?", "", str(error).strip().splitlines()[-1])
+        told = f"{reason} (It counts {others} entries less.)" if reason else "there is no text to learn from"
         raise ValueError(
-            f"option vocab_size = {options.vocab_size}: sentencepiece refuses: {reason}"
+            f"option vocab_size = {options.vocab_size}: sentencepiece refuses: {told}"
         ) from error
     model = sentencepiece.SentencePieceProcessor(model_proto=made.getvalue())
     scored = [
@@ -153,26 +205,16 @@ def merges_of(scored: Iterable[tuple[str, float]]) -> list[tuple[str, str]]:
     return [(piece[:cut], piece[cut:]) for _, _, piece, cut in sorted(merges)]
 
 
-def _limited(texts: Iterable[str], train_mb: int) -> Iterator[str]:
-    """The first texts, of `train_mb` MiB together."""
-    left = train_mb << 20
-    for text in texts:
-        left -= len(text.encode())
-        if left < 0:
-            return
-        yield text
-
-
 def _is_plain(word: str) -> bool:
     """Words that a line of TSV can hold."""
     return word.strip() != "" and not any(c in word for c in "\t\n\r")
 
 
-Trainer = Callable[[Pieces, TokenizerOptions], Learned]
+Trainer = Callable[[pa.Table, TokenizerOptions], Learned]
 
 
-def _with(train: Callable[[Pieces, TokenizerOptions, str], Learned], kind: str) -> Trainer:
-    return lambda pieces, options: train(pieces, options, kind)
+def _with(train: Callable[[pa.Table, TokenizerOptions, str], Learned], kind: str) -> Trainer:
+    return lambda data, options: train(data, options, kind)
 
 
 TRAINERS: dict[str, Trainer] = {

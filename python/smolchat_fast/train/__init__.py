@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smolchat_fast.arguments import arguments
 from smolchat_fast.model_options import ModelOptions
 from smolchat_fast.progress import Progress
 from smolchat_fast.train.options import SftOptions, TrainOptions
@@ -52,6 +53,7 @@ class TrainReport:
         )
 
 
+@arguments
 def pretrain_files(
     inputs: Sequence[Path],
     out: Path,
@@ -100,6 +102,7 @@ def pretrain_files(
     return TrainReport(**plan.run(out, threads=threads, overwrite=overwrite, progress=progress))
 
 
+@arguments
 def sft_files(
     inputs: Sequence[Path],
     out: Path,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import MissingExtraError
 from smolchat_fast.train.lines import Line, find_metrics, read_lines, smooth, training, validation
 
@@ -28,6 +29,7 @@ class Curves:
         return f"drew {self.png} and {self.page}"
 
 
+@arguments
 def plot_files(inputs: Sequence[Path], out: Path = Path("curves")) -> Curves:
     """Draw the curves of training runs, beside each other if there are several.
 

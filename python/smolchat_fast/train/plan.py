@@ -22,7 +22,7 @@ from smolchat_fast.evaluate.evaluate import pick_rows
 from smolchat_fast.model import count_parameters, save_model, set_dropout, widen_feed_forward
 from smolchat_fast.progress import Progress, ignore
 from smolchat_fast.rows import count_rows, read_texts
-from smolchat_fast.stage import PARTIAL, Report, run_stage, to_json
+from smolchat_fast.stage import FOLDER, PARTIAL, Report, run_stage, to_json
 from smolchat_fast.stream import Stream
 from smolchat_fast.train.checkpoint import step_of
 from smolchat_fast.train.curves import draw_curves
@@ -70,6 +70,7 @@ class Plan:
                 self.name,
                 out,
                 lambda _: train_together(),
+                makes=FOLDER,
                 inputs=[*rows, self.tokenizer],
                 options=to_json({self.name: self.options.deciding(), **self.more_options}),
                 overwrite=overwrite,

@@ -53,7 +53,8 @@ impl StringCounts {
         let new = Slot { hash: hash as u32, row: self.rows.len() as u32 };
         let same = |slot: &Slot| slot.hash == new.hash && self.string(slot.row as usize) == string;
         if let Some(found) = self.table.find(new.spread(), same) {
-            self.rows[found.row as usize].count += count;
+            let sum = &mut self.rows[found.row as usize].count;
+            *sum = sum.saturating_add(count);
             return;
         }
         self.text.push_str(string);

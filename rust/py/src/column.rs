@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3_arrow::input::AnyArray;
+use smolchat_core::io::is_text;
 
 use crate::error::DataError;
 
@@ -27,17 +28,18 @@ impl<'py> FromPyObject<'_, 'py> for TextColumn {
         let chunks = input.into_chunked_array()?.into_inner().0;
         let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
         let Some(first) = chunks.first() else { return Ok(Self(StringArray::new_null(0))) };
-        if !matches!(first.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
+        if !is_text(first.data_type()) {
             return Err(PyTypeError::new_err(format!(
                 "expected a column of strings, got {}",
                 first.data_type()
             )));
         }
-        let joined = if chunks.len() == 1 {
-            cast(*first, &DataType::Utf8)
-        } else {
-            concat(&chunks).and_then(|all| cast(&all, &DataType::Utf8))
-        };
+        let plain = |chunk: &&dyn Array| cast(*chunk, &DataType::Utf8);
+        let joined = chunks.iter().map(plain).collect::<Result<Vec<_>, _>>().and_then(|chunks| {
+            let chunks: Vec<&dyn Array> = chunks.iter().map(AsRef::as_ref).collect();
+            // One chunk is handed on as it is.
+            concat(&chunks)
+        });
         let column = joined.map_err(|error| PyTypeError::new_err(error.to_string()))?;
         let column = column.as_string::<i32>().clone();
         if let Some(row) = (0..column.len()).find(|&i| column.is_null(i)) {

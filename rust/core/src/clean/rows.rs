@@ -40,7 +40,7 @@ pub fn clean_batches(
     job: &Job,
 ) -> Result<Cleaned> {
     let cleaner = Cleaner::new(options)?;
-    let plan = Plan::new(schema, options).map_err(Error::Data)?;
+    let plan = Plan::new(schema, options, true).map_err(Error::Data)?;
     job.phase("clean", batches.iter().map(|batch| batch.num_rows() as u64).sum());
     let parts = plan.clean(batches, 0, &cleaner, job)?;
     let schemas = (plan.kept_schema, plan.removed_schema);
@@ -68,7 +68,8 @@ pub fn clean_files(
     let cleaner = Cleaner::new(options)?;
     let mut rows = Rows::open(inputs)?;
     let first = inputs.first().map_or(Path::new(""), PathBuf::as_path);
-    let plan = Plan::new(rows.schema(), options).map_err(|problem| Error::file(first, problem))?;
+    let plan = Plan::new(rows.schema(), options, removed.is_some());
+    let plan = plan.map_err(|problem| Error::file(first, problem))?;
     job.phase("clean", rows.rows());
     let mut kept = ParquetOutput::create(out, plan.kept_schema.clone())?;
     let mut dropped =

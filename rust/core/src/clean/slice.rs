@@ -11,10 +11,13 @@ use super::drops::{Text, find_reason};
 use super::report::{CleanReport, Rule};
 use super::{CleanOptions, Cleaner};
 use crate::error::{Error, Result};
+use crate::io::is_text;
 use crate::job::Job;
 
 /// Columns that are cleaned unless others are named.
 const COLUMNS: [&str; 5] = ["prompt", "response", "chosen", "rejected", "text"];
+/// Column of the removed rows that names the rule which dropped them.
+const REASON: &str = "reason";
 /// Rows that one thread cleans at a time.
 const SLICE_ROWS: usize = 1_024;
 
@@ -24,6 +27,7 @@ pub struct Plan {
     columns: Vec<(usize, String)>,
     pub kept_schema: SchemaRef,
     pub removed_schema: SchemaRef,
+    keep_removed: bool,
 }
 
 /// Some rows after cleaning.
@@ -35,11 +39,14 @@ pub struct Part {
 }
 
 impl Plan {
-    /// Finds the columns to clean.
+    /// Finds the columns to clean; dropped rows are kept apart if `keep_removed`.
     ///
     /// # Errors
-    /// A message with the columns that are there.
-    pub fn new(schema: &Schema, options: &CleanOptions) -> Result<Self, String> {
+    /// A message with the columns that are there, or the name of one that dropped rows get too.
+    pub fn new(schema: &Schema, options: &CleanOptions, keep_removed: bool) -> Result<Self, String> {
+        if keep_removed && schema.column_with_name(REASON).is_some() {
+            return Err(format!("has a column {REASON:?}, which the removed rows get too; rename it"));
+        }
         let names: Vec<&str> = match options.columns.as_slice() {
             [] => COLUMNS.into_iter().filter(|name| schema.index_of(name).is_ok()).collect(),
             named => named.iter().map(String::as_str).collect(),
@@ -53,15 +60,15 @@ impl Plan {
         for name in names {
             let i =
                 schema.index_of(name).map_err(|_| format!("column {name:?} not found (columns: {there})"))?;
-            if !matches!(fields[i].data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
+            if !is_text(fields[i].data_type()) {
                 return Err(format!("column {name:?} is {}, not text", fields[i].data_type()));
             }
             fields[i] = Arc::new(Field::new(name, DataType::Utf8, true));
             columns.push((i, name.to_owned()));
         }
         let kept_schema = Arc::new(Schema::new(fields.clone()));
-        fields.push(Arc::new(Field::new("reason", DataType::Utf8, true)));
-        Ok(Self { columns, kept_schema, removed_schema: Arc::new(Schema::new(fields)) })
+        fields.push(Arc::new(Field::new(REASON, DataType::Utf8, true)));
+        Ok(Self { columns, kept_schema, removed_schema: Arc::new(Schema::new(fields)), keep_removed })
     }
 
     /// Cleans batches on all threads; the parts come back in order. `rows_before` rows came earlier.
@@ -114,11 +121,14 @@ impl Plan {
         if report.rows_out == report.rows_in {
             return Ok(Part { kept, removed: None, report });
         }
+        let kept = filter_record_batch(&kept, &arrow::compute::not(&drop)?)?;
+        if !self.keep_removed {
+            return Ok(Part { kept, removed: None, report });
+        }
         let reasons: StringArray = work.reasons.iter().map(|reason| reason.map(Rule::name)).collect();
         let originals = slice.columns().iter().cloned().chain([Arc::new(reasons) as ArrayRef]).collect();
         let originals = RecordBatch::try_new(self.removed_schema.clone(), originals)?;
         let removed = Some(filter_record_batch(&originals, &drop)?);
-        let kept = filter_record_batch(&kept, &arrow::compute::not(&drop)?)?;
         Ok(Part { kept, removed, report })
     }
 

@@ -7,7 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema};
 
 use crate::error::{Error, Result};
-use crate::io::{names, not_found};
+use crate::io::{is_text, names, not_found};
 
 /// Rows of one or more columns of text.
 pub trait Texts: Sync {
@@ -98,7 +98,7 @@ fn of_array(column: &ArrayRef) -> Option<Strings> {
         DataType::Utf8 => Some(Strings::Small(column.as_string().clone())),
         DataType::LargeUtf8 => Some(Strings::Large(column.as_string().clone())),
         DataType::Utf8View => Some(Strings::View(column.as_string_view().clone())),
-        DataType::Dictionary(_, values) if values.is_string() => {
+        kind if is_text(kind) => {
             cast(column, &DataType::Utf8View).ok().map(|plain| Strings::View(plain.as_string_view().clone()))
         }
         _ => None,

@@ -13,6 +13,6 @@ pub const TOKENIZER_KEY: &str = "smolchat.tokenizer";
 pub use hash::file_hash;
 pub use output::Output;
 pub use parquet::{ParquetOutput, parquet_metadata};
-pub use rows::{RowBatch, Rows, text_column};
+pub use rows::{RowBatch, Rows, is_text, text_column};
 pub(crate) use rows::{as_utf8, names, not_found, to_utf8};
 pub use slices::{Slice, Slices};

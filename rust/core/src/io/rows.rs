@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::parquet::{BATCH_ROWS, next_batch, open_parquet};
 use super::raw::{self, RawFile, SourceOptions};
@@ -33,7 +33,8 @@ struct OpenFile {
 }
 
 enum Reader {
-    Parquet(ParquetRecordBatchReader),
+    /// With the rows of the file.
+    Parquet(ParquetRecordBatchReader, u64),
     Raw(RawFile),
 }
 
@@ -84,6 +85,14 @@ impl Rows {
         self.rows
     }
 
+    /// Share of the open file that is read, in (0, 1]; 1 if none is open.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if its size cannot be found.
+    pub(crate) fn share_read(&self) -> Result<f64> {
+        self.open.as_ref().map_or(Ok(1.0), OpenFile::share_read)
+    }
+
     fn next_batch(&mut self) -> Result<Option<RowBatch>> {
         loop {
             if self.open.is_none() {
@@ -116,7 +125,8 @@ impl OpenFile {
     fn open(path: PathBuf) -> Result<Self> {
         let reader = if is_parquet(&path)? {
             let builder = open_parquet(&path)?.with_batch_size(BATCH_ROWS);
-            Reader::Parquet(builder.build().map_err(Error::parquet(&path))?)
+            let rows = rows_of(&builder);
+            Reader::Parquet(builder.build().map_err(Error::parquet(&path))?, rows)
         } else {
             Reader::Raw(RawFile::open(&path, &SourceOptions::default(), true)?)
         };
@@ -125,11 +135,19 @@ impl OpenFile {
 
     fn next_batch(&mut self, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
         let batch = match &mut self.reader {
-            Reader::Parquet(reader) => next_batch(&self.path, reader)?,
+            Reader::Parquet(reader, _) => next_batch(&self.path, reader)?,
             Reader::Raw(file) => next_parsed(file)?,
         };
         let batch = batch.map(|batch| to_utf8(&batch, schema)).transpose();
         batch.map_err(|error| Error::file(&self.path, format!("damaged ({error})")))
+    }
+
+    fn share_read(&self) -> Result<f64> {
+        let (read, all) = match &self.reader {
+            Reader::Parquet(_, rows) => (self.next_row, *rows),
+            Reader::Raw(file) => (file.taken(), self.path.metadata().map_err(Error::io(&self.path))?.len()),
+        };
+        Ok((read.max(1) as f64 / all.max(1) as f64).min(1.0))
     }
 }
 
@@ -154,11 +172,14 @@ fn next_parsed(file: &mut RawFile) -> Result<Option<RecordBatch>> {
 fn look_at(path: &Path) -> Result<(SchemaRef, Option<u64>)> {
     if is_parquet(path)? {
         let builder = open_parquet(path)?;
-        let rows = builder.metadata().file_metadata().num_rows().unsigned_abs();
-        return Ok((as_utf8(builder.schema()), Some(rows)));
+        return Ok((as_utf8(builder.schema()), Some(rows_of(&builder))));
     }
     let file = RawFile::open(path, &SourceOptions::default(), true)?;
     Ok((file.plan().schema.clone(), None))
+}
+
+fn rows_of(file: &ParquetRecordBatchReaderBuilder<File>) -> u64 {
+    file.metadata().file_metadata().num_rows().unsigned_abs()
 }
 
 fn is_parquet(path: &Path) -> Result<bool> {
@@ -213,12 +234,19 @@ pub(crate) fn names(schema: &Schema) -> Vec<&str> {
     schema.fields().iter().map(|f| f.name().as_str()).collect()
 }
 
+/// Whether a column holds text, in whatever form: plain, large, views, or a dictionary of any of these.
+#[must_use]
+pub fn is_text(kind: &DataType) -> bool {
+    match kind {
+        DataType::Dictionary(_, values) => values.is_string(),
+        kind => kind.is_string(),
+    }
+}
+
 pub(crate) fn as_utf8(schema: &Schema) -> SchemaRef {
-    let fields = schema.fields().iter().map(|field| match field.data_type() {
-        DataType::LargeUtf8 | DataType::Utf8View => {
-            Arc::new(Field::new(field.name(), DataType::Utf8, field.is_nullable()))
-        }
-        _ => field.clone(),
+    let fields = schema.fields().iter().map(|field| match is_text(field.data_type()) {
+        true => Arc::new(Field::new(field.name(), DataType::Utf8, field.is_nullable())),
+        false => field.clone(),
     });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }

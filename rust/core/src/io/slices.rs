@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::TOKENIZER_KEY;
 use super::parquet::{BATCH_ROWS, next_batch};
-use super::rows::{RowBatch, as_utf8, not_found, to_utf8};
+use super::rows::{RowBatch, as_utf8, is_text, not_found, to_utf8};
 use crate::error::{Error, Result};
 
 /// Some consecutive rows of one row group.
@@ -195,7 +195,7 @@ fn tokenizer_of(path: &Path, metadata: &ArrowReaderMetadata, columns: &[&str]) -
         };
         let made_by = schema.metadata().get(TOKENIZER_KEY);
         match field.data_type() {
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {}
+            kind if is_text(kind) => {}
             kind if holds_ids(kind) && made_by.is_some() => tokenizer = made_by.cloned(),
             kind if holds_ids(kind) => {
                 let problem = format!(

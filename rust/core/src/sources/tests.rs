@@ -46,6 +46,27 @@ fn rows(texts: &[&[&str]]) -> Vec<Vec<String>> {
 }
 
 #[test]
+fn what_is_no_text_is_refused_by_what_it_is() {
+    let folder = Folder::new();
+    let mut noise = vec![0u8; 4_000];
+    noise.iter_mut().step_by(3).for_each(|byte| *byte = 0x81);
+    for (bytes, kind) in [
+        (&b"PK\x03\x04\x14\0word/document.xml"[..], "a ZIP archive or an Office document"),
+        (b"%PDF-1.7\n1 0 obj", "a PDF"),
+        (b"\x89PNG\r\n\x1A\n", "a picture"),
+        (&noise, "binary data"),
+    ] {
+        let path = folder.write("data", bytes);
+        let refused = folder.read(&[path], &SourceOptions::default()).expect_err("no text").to_string();
+        assert!(refused.contains(&format!("data: is {kind}")), "{refused}");
+    }
+    // A zero byte here and there is damage, not a kind of file.
+    let (report, _) =
+        folder.read_one("rows.txt", "今天天气很好。\0\n".repeat(9) + &"明天下雨。\n".repeat(900));
+    assert_eq!(report.rows, 909);
+}
+
+#[test]
 fn pairs_come_from_every_usual_naming() {
     let folder = Folder::new();
     let records = [

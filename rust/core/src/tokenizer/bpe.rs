@@ -294,6 +294,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn counts_of_any_size_decide() {
+        let words = WordCounts::new([("甲乙", 9 << 30), ("丙丁", 3 << 30), ("丙丁己", 3 << 30)]);
+        let options = TokenizerOptions { vocab_size: 263 + 5 + 1, ..TokenizerOptions::default() };
+        let job = Job::new(Some(1)).expect("a thread");
+        let learned = train(chunks_of(&words), &options, &job).expect("learns");
+        assert_eq!(learned.entries().last(), Some("甲乙"));
+    }
+
+    #[test]
+    fn many_places_are_merged_on_several_threads_as_on_one() {
+        let letter = |number: u64| char::from(b'a' + (number % 7) as u8);
+        let word = |n: u64| (0..12).map(|at| letter((n * 2_654_435_761) >> (3 * at))).collect::<String>();
+        let words: Vec<String> = (0..4 * FEW_PLACES as u64).map(word).collect();
+        let words = WordCounts::new(words.iter().map(|word| (&**word, 1)));
+        let learned = |threads| {
+            let (job, options) = (Job::new(Some(threads)).expect("threads"), TokenizerOptions::default());
+            train(chunks_of(&words), &options, &job).expect("learns")
+        };
+        assert_eq!(learned(1), learned(3));
+    }
+
     proptest! {
         #[test]
         fn the_merges_are_those_of_the_plain_way(

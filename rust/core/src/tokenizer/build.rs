@@ -127,11 +127,10 @@ fn estimate_bytes(inputs: &[PathBuf], columns: &[String]) -> Result<u64> {
     let mut bytes = 0;
     for path in inputs {
         let mut rows = Rows::open(std::slice::from_ref(path))?;
-        let all = rows.rows();
         if let Some(first) = rows.next().transpose()? {
             let sizes =
                 columns.iter().map(|column| first.text(column).map(|texts| texts.value_data().len() as u64));
-            bytes += sizes.sum::<Result<u64>>()? * all / (first.batch.num_rows() as u64).max(1);
+            bytes += (sizes.sum::<Result<u64>>()? as f64 / rows.share_read()?) as u64;
         }
     }
     Ok(bytes)
@@ -186,5 +185,54 @@ impl Vocabulary {
     fn sizes(&self) -> (usize, usize) {
         let characters = self.entries().filter(|entry| entry.chars().count() == 1).count();
         (characters, self.entries().count() - characters)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    #[test]
+    fn of_files_in_any_form_about_the_part_is_taken_that_was_asked_for() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let rows: String = (0..30_000u32)
+            .map(|row| {
+                let text: String =
+                    (0..40).filter_map(|at| char::from_u32(0x4E00 + (row * 7 + at * at) % 5_000)).collect();
+                format!("{{\"text\": \"{text}\"}}\n")
+            })
+            .collect();
+        let (plain, packed) = (folder.path().join("rows.jsonl"), folder.path().join("rows.jsonl.gz"));
+        std::fs::write(&plain, &rows).expect("writes");
+        let mut file = GzEncoder::new(std::fs::File::create(&packed).expect("creates"), Compression::fast());
+        file.write_all(rows.as_bytes()).and_then(|()| file.finish().map(drop)).expect("writes");
+        let job = Job::new(Some(2)).expect("threads");
+        for path in [plain, packed] {
+            let taken = |train_mb| {
+                let options = TokenizerOptions { train_mb, vocab_size: 6_000, ..TokenizerOptions::default() };
+                let built = build_from_files(std::slice::from_ref(&path), &options, &job).expect("builds");
+                built.report.distinct_pieces
+            };
+            // 3.4 MiB of text.
+            let (all, part) = (taken(9), taken(1));
+            assert!((0.2..0.4).contains(&(part as f64 / all as f64)), "{part} of {all}, {}", path.display());
+        }
+    }
+
+    #[test]
+    fn an_added_token_that_is_an_entry_is_refused() {
+        let job = Job::new(Some(1)).expect("a thread");
+        let options = TokenizerOptions { added_tokens: vec!["天气".into()], ..TokenizerOptions::default() };
+        for kind in [Kind::Bpe, Kind::Merges, Kind::Unigram] {
+            let options = TokenizerOptions { kind, ..options.clone() };
+            let refused =
+                build_from_texts(&["天气"; 9], &options, &job).expect_err("it is an entry").to_string();
+            assert!(refused.starts_with("option added_tokens = \"天气\""), "{refused}");
+        }
     }
 }

@@ -4,6 +4,8 @@
 //! token of several characters has its id at its first and its last place, so both neighbours of a token
 //! are found without links. Places are those of the whole text.
 
+use rustc_hash::FxHashMap;
+
 use super::pairs::Neighbours;
 use crate::char_map::CharMap;
 use crate::string_counts::StringCounts;
@@ -11,8 +13,11 @@ use crate::string_counts::StringCounts;
 /// A place inside a token.
 const INSIDE: u32 = 0x7FFF_FFFF;
 
-/// Set in the place behind a chunk; the other bits are the count of the chunk.
+/// Set in the place behind a chunk; the other bits are the count of the chunk, or [`MANY`].
 const END: u32 = 0x8000_0000;
+
+/// The count is so high that it stands apart.
+const MANY: u32 = 0x7FFF_FFFF;
 
 /// Places of a pair that are looked at together.
 const TOGETHER: usize = 32;
@@ -21,6 +26,8 @@ const TOGETHER: usize = 32;
 pub struct Part {
     /// Ids, [`INSIDE`] or [`END`] with a count.
     text: Vec<u32>,
+    /// By where the chunk ends in this part, the counts of which the text says that they are [`MANY`].
+    high: FxHashMap<usize, u64>,
     /// The place of the first of them.
     start: u32,
     /// What stands before and after the pair that is being merged.
@@ -31,14 +38,17 @@ pub struct Part {
 impl Part {
     /// These chunks by the ids of their characters, which are all known, behind nothing.
     pub fn new(chunks: &[StringCounts], ids: &CharMap<u32>) -> Self {
-        let mut text = Vec::new();
+        let (mut text, mut high) = (Vec::new(), FxHashMap::default());
         // A chunk of one character has no pair; it has done its duty in the alphabet.
         let chunks = chunks.iter().flat_map(StringCounts::iter);
         for (chunk, count) in chunks.filter(|(chunk, _)| chunk.chars().nth(1).is_some()) {
             text.extend(chunk.chars().map(|c| ids.get(c)));
-            text.push(END | count.min(u64::from(INSIDE)) as u32);
+            if count >= u64::from(MANY) {
+                high.insert(text.len(), count);
+            }
+            text.push(END | count.min(u64::from(MANY)) as u32);
         }
-        Self { text, start: 0, before: Neighbours::default(), after: Neighbours::default() }
+        Self { text, high, start: 0, before: Neighbours::default(), after: Neighbours::default() }
     }
 
     /// Puts the part behind others that end at `start`; returns where it ends, or `None` if no place is so high.
@@ -49,13 +59,13 @@ impl Part {
 
     /// Calls `found` with each pair of neighbours, its count and its place.
     pub fn for_each_pair(&self, mut found: impl FnMut(u32, u32, u64, u32)) {
-        let mut start = self.start;
+        let mut start = 0;
         for chunk in self.text.split_inclusive(|&id| id >= END) {
-            if let [ids @ .., end] = chunk {
-                let count = u64::from(end & !END);
-                ids.windows(2).zip(start..).for_each(|(pair, place)| found(pair[0], pair[1], count, place));
-            }
-            start += chunk.len() as u32;
+            let end = start + chunk.len() - 1;
+            let (count, place) = (self.count_at(end), self.start + start as u32);
+            let pairs = self.text[start..end].windows(2).zip(place..);
+            pairs.for_each(|(pair, place)| found(pair[0], pair[1], count, place));
+            start = end + 1;
         }
     }
 
@@ -103,7 +113,15 @@ impl Part {
 
     /// The count of the chunk that goes on at `at`.
     fn chunk_count(&self, at: usize) -> u64 {
-        let end = self.text[at..].iter().find(|&&id| id >= END);
-        end.map_or(0, |&end| u64::from(end & !END))
+        let length = self.text[at..].iter().position(|&id| id >= END);
+        length.map_or(0, |length| self.count_at(at + length))
+    }
+
+    /// The count that stands at the end of a chunk.
+    fn count_at(&self, end: usize) -> u64 {
+        match self.text[end] & !END {
+            MANY => self.high[&end],
+            count => u64::from(count),
+        }
     }
 }

@@ -45,6 +45,11 @@ impl Vocabulary {
     /// `added` are further special tokens, after all others; `split` keeps tokens inside runs of one kind
     /// of character.
     pub fn to_tokenizer(&self, added: &[String], split: bool) -> Result<Tokenizer> {
+        if let Some(token) = added.iter().find(|token| self.entries().any(|entry| entry == *token)) {
+            let rule = "is an entry that ordinary text is made of, which as a special token would be lost from \
+                        every text; choose a name that no text holds, such as \"[NAME]\"";
+            return Err(Error::option("added_tokens", format!("{token:?}"), rule));
+        }
         let pre_tokenizer = match self {
             _ if split => Some(cut_at(&pattern())),
             Self::Scored(_) => Some(cut_at(&name_cutter())),

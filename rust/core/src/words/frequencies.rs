@@ -45,7 +45,7 @@ impl Frequencies {
                 place: Place::Line(number),
                 problem: problem.into(),
             };
-            let line = std::str::from_utf8(line.trim_ascii())
+            let line = std::str::from_utf8(stripped(line))
                 .map_err(|_| refuse("is not UTF-8; save the user dictionary as UTF-8"))?
                 .trim_start_matches('\u{feff}');
             if !line.is_empty() {
@@ -151,6 +151,14 @@ impl Frequencies {
         }
         parts.extend(letters.map(|start| &text[start..bounds[n]]));
     }
+}
+
+/// What Python's `bytes.strip` leaves; it takes off vertical tabs too.
+fn stripped(line: &[u8]) -> &[u8] {
+    let is_blank = |byte: &u8| byte.is_ascii_whitespace() || *byte == b'\x0B';
+    let start = line.iter().position(|byte| !is_blank(byte)).unwrap_or(line.len());
+    let end = line.iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
+    &line[start..end]
 }
 
 fn prefixes(word: &str) -> impl Iterator<Item = &str> {

@@ -58,11 +58,11 @@ impl Runs {
     pub fn into_table(mut self, out: &Path, memory: usize, job: &Job) -> Result<(u64, u64)> {
         let by_word = std::mem::take(&mut self.names);
         let by_count = |rows: &mut Vec<Row>| rows.sort_unstable_by(|(a, m), (b, n)| (n, a).cmp(&(m, b)));
-        let (mut words, mut distinct) = (0, 0);
+        let (mut words, mut distinct) = (0u64, 0);
         let (mut rows, mut bytes) = (Vec::new(), 0);
         job.phase("merge", 0);
         let mut take = |runs: &mut Self, word: CompactString, count: u64| {
-            (words, distinct) = (words + count, distinct + 1);
+            (words, distinct) = (words.saturating_add(count), distinct + 1);
             bytes += BYTES_A_ROW + if word.is_heap_allocated() { word.capacity() } else { 0 };
             rows.push((word, count));
             if bytes < memory {
@@ -81,7 +81,7 @@ impl Runs {
             job,
             |word, count| {
                 match &mut last {
-                    Some((same, sum)) if same == word => *sum += count,
+                    Some((same, sum)) if same == word => *sum = sum.saturating_add(count),
                     _ => {
                         if let Some((word, count)) = last.replace((word.into(), count)) {
                             take(&mut self, word, count)?;

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use rustc_hash::FxHashSet;
 
-use super::classes::is_block;
+use super::classes::{is_block, is_han};
 use super::frequencies::Frequencies;
 use super::markov::{Markov, Paths};
 use super::trie::{Ahead, NO_CODE, Trie};
@@ -272,8 +272,9 @@ impl Segmenter {
         length as usize
     }
 
+    /// A word of the model; of those with frequency 0 jieba cuts up the Han ones.
     fn emit_found<'a>(&self, word: &'a str, sink: &mut impl Sink<'a>) {
-        if self.split.is_empty() || !self.split.contains(word) {
+        if self.split.is_empty() || !self.split.contains(word) || !word.starts_with(is_han) {
             return sink.other(word);
         }
         for (at, c) in word.char_indices() {

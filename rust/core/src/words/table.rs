@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch, StringArray, StringBuilder};
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use compact_str::CompactString;
 use rustc_hash::FxHashMap;
 
 use crate::error::{Error, Place, Result};
-use crate::io::{Output, ParquetOutput, Rows, text_column};
+use crate::io::{Output, ParquetOutput, Rows, as_utf8, names, text_column, to_utf8};
 use crate::job::Job;
 
 /// Rows of a batch; 32-bit offsets always suffice for so few.
@@ -30,7 +31,7 @@ impl WordCounts {
     pub fn new<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> Self {
         let mut sums: FxHashMap<CompactString, u64> = FxHashMap::default();
         for (word, count) in counts {
-            *sums.entry(word.into()).or_insert(0) += count;
+            add(&mut sums, word.into(), count);
         }
         Self::from_distinct(sums)
     }
@@ -61,7 +62,7 @@ impl WordCounts {
     /// Words in all.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.rows.iter().map(|&(_, count)| count).sum()
+        self.rows.iter().fold(0, |total, &(_, count)| total.saturating_add(count))
     }
 
     /// Columns of the Arrow and Parquet form: `word: string, count: int64`.
@@ -98,11 +99,13 @@ impl WordCounts {
     /// [`Error::Data`] if a column is missing or a value is null or negative.
     pub fn from_batch(batch: &RecordBatch) -> Result<Self> {
         let mut sums: FxHashMap<CompactString, u64> = FxHashMap::default();
-        let add = |word: &str, count| {
-            *sums.entry(word.into()).or_insert(0) += count;
+        let found = |word: &str, count| {
+            add(&mut sums, word.into(), count);
             Ok(())
         };
-        for_each_row(batch, add, |problem| match problem {
+        let batch =
+            to_utf8(batch, &as_utf8(batch.schema_ref())).map_err(|error| Error::Data(error.to_string()))?;
+        for_each_row(&batch, found, |problem| match problem {
             Problem::Table(problem) => Error::Data(problem),
             Problem::Row(row, problem) => Error::Data(format!("row {}: {problem}", row + 1)),
         })?;
@@ -124,7 +127,7 @@ impl WordCounts {
     pub fn read(path: &Path) -> Result<Self> {
         let mut sums: FxHashMap<CompactString, u64> = FxHashMap::default();
         read_table(path, |word, count| {
-            *sums.entry(word.into()).or_insert(0) += count;
+            add(&mut sums, word.into(), count);
             Ok(())
         })?;
         Ok(Self::from_distinct(sums))
@@ -162,7 +165,9 @@ pub(crate) fn is_table(path: &Path) -> Result<bool> {
         return Ok(first.trim_ascii_end() == TSV_HEADER.as_bytes());
     }
     let rows = Rows::open(&[path.to_owned()])?;
-    Ok(rows.schema().fields().iter().map(|field| field.name()).eq(["word", "count"]))
+    let mut names = names(rows.schema());
+    names.sort_unstable();
+    Ok(names == ["count", "word"])
 }
 
 /// The counts of several parts of a corpus as those of the whole.
@@ -172,9 +177,15 @@ pub fn merge(tables: impl IntoIterator<Item = WordCounts>) -> WordCounts {
     let first = tables.next().unwrap_or_default();
     let mut sums: FxHashMap<CompactString, u64> = first.rows.into_iter().collect();
     for (word, count) in tables.flat_map(|table| table.rows) {
-        *sums.entry(word).or_insert(0) += count;
+        add(&mut sums, word, count);
     }
     WordCounts::from_distinct(sums)
+}
+
+/// Sums stop at 64 bits; what is over 63 is refused when it is written.
+fn add(sums: &mut FxHashMap<CompactString, u64>, word: CompactString, count: u64) {
+    let sum = sums.entry(word).or_insert(0);
+    *sum = sum.saturating_add(count);
 }
 
 /// What is wrong with a batch of counts.
@@ -189,35 +200,45 @@ fn for_each_row(
     refuse: impl Fn(Problem) -> Error,
 ) -> Result<()> {
     let (words, counts) = columns(batch).map_err(|problem| refuse(Problem::Table(problem)))?;
-    for (i, (word, count)) in words.iter().zip(counts).enumerate() {
+    for (i, (word, count)) in words.iter().zip(&counts).enumerate() {
         let word = word.ok_or_else(|| refuse(Problem::Row(i, "column \"word\" is null")))?;
         let count = count.and_then(|count| u64::try_from(count).ok());
-        let problem = "column \"count\" is null or negative; a count is at least 0";
+        let problem = "column \"count\" is null, negative or over 63 bits";
         found(word, count.ok_or_else(|| refuse(Problem::Row(i, problem)))?)?;
     }
     Ok(())
 }
 
 /// The columns `word` and `count`, or what is there instead.
-pub(super) fn columns(batch: &RecordBatch) -> Result<(&StringArray, &Int64Array), String> {
-    Ok((text_column(batch, "word")?, count_column(batch)?))
+pub(super) fn columns(batch: &RecordBatch) -> Result<(StringArray, Int64Array), String> {
+    Ok((text_column(batch, "word")?.clone(), count_column(batch)?))
 }
 
-fn count_column(batch: &RecordBatch) -> Result<&Int64Array, String> {
+fn count_column(batch: &RecordBatch) -> Result<Int64Array, String> {
     let column =
         batch.column_by_name("count").ok_or("column \"count\" not found; expected a table word, count")?;
-    column
-        .as_primitive_opt::<Int64Type>()
-        .ok_or_else(|| format!("column \"count\" is {}, not int64", column.data_type()))
+    if !column.data_type().is_integer() {
+        return Err(format!("column \"count\" is {}, not int64", column.data_type()));
+    }
+    // What does not fit becomes null.
+    let column = cast(column, &DataType::Int64).map_err(|error| error.to_string())?;
+    Ok(column.as_primitive::<Int64Type>().clone())
 }
 
 fn to_batch(rows: &[(CompactString, u64)]) -> Result<RecordBatch> {
     let mut words = StringBuilder::with_capacity(rows.len(), rows.iter().map(|(word, _)| word.len()).sum());
     rows.iter().for_each(|(word, _)| words.append_value(word));
     let words: StringArray = words.finish();
-    let counts: Int64Array = rows.iter().map(|&(_, count)| count as i64).collect();
-    RecordBatch::try_new(WordCounts::schema(), vec![Arc::new(words), Arc::new(counts)])
+    let counts: Vec<i64> = rows.iter().map(|(word, count)| signed(word, *count)).collect::<Result<_>>()?;
+    RecordBatch::try_new(WordCounts::schema(), vec![Arc::new(words), Arc::new(Int64Array::from(counts))])
         .map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// A count as the table holds it.
+fn signed(word: &str, count: u64) -> Result<i64> {
+    let problem =
+        |_| Error::Data(format!("the counts of {word:?} add up to over 63 bits; no table holds that"));
+    i64::try_from(count).map_err(problem)
 }
 
 /// A file of counts that is written row by row, as its name asks: `.tsv`, or else Parquet.
@@ -248,7 +269,7 @@ impl TableOutput {
                 Ok(())
             }
             Self::Tsv(output) => {
-                let written = writeln!(output, "{}\t{count}", escaped(word));
+                let written = writeln!(output, "{}\t{}", escaped(word), signed(word, count)?);
                 written.map_err(|source| Error::Io { path: output.path().to_owned(), source })
             }
         }
@@ -336,11 +357,12 @@ fn read_tsv(path: &Path, mut found: impl FnMut(&str, u64) -> Result<()>) -> Resu
             continue;
         }
         let parts = std::str::from_utf8(line).ok().and_then(|line| line.rsplit_once('\t'));
-        let row = parts.and_then(|(word, count)| Some((unescaped(word)?, count.parse().ok()?)));
+        let row = parts.and_then(|(word, count)| Some((unescaped(word)?, count.parse::<i64>().ok()?)));
+        let row = row.and_then(|(word, count)| Some((word, u64::try_from(count).ok()?)));
         let (word, count) = row.ok_or_else(|| Error::Record {
             path: path.to_owned(),
             place: Place::Line(number),
-            problem: "expected word, tab, count, as the command `count` writes them".into(),
+            problem: "expected word, tab, count (0 to 63 bits), as the command `count` writes them".into(),
         })?;
         found(&word, count)?;
     }
@@ -350,7 +372,40 @@ fn read_tsv(path: &Path, mut found: impl FnMut(&str, u64) -> Result<()>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::ArrayRef;
     use proptest::prelude::*;
+
+    #[test]
+    fn counts_that_no_table_holds_are_refused() {
+        let folder = tempfile::tempdir().expect("temp folder");
+        let (path, job) = (folder.path().join("counts.tsv"), Job::new(Some(1)).expect("a thread"));
+        std::fs::write(&path, "好\t18446744073709551615\n").expect("writes");
+        let refused = WordCounts::read(&path).expect_err("over 63 bits").to_string();
+        assert!(refused.contains("line 1") && refused.contains("63 bits"), "{refused}");
+
+        let half = || WordCounts::new([("好", 1 << 62)]);
+        let sum = merge([half(), half(), half(), half(), half()]);
+        for name in ["counts.tsv", "counts.parquet"] {
+            let refused = sum.write(&folder.path().join(name), &job).expect_err("over 63 bits").to_string();
+            assert!(refused.contains("\"好\""), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_table_is_known_by_its_columns_in_whatever_order_and_width() {
+        let counts: ArrayRef = Arc::new(arrow::array::UInt32Array::from(vec![2, 1]));
+        let words: ArrayRef = Arc::new(arrow::array::StringViewArray::from(vec!["好", "天"]));
+        let batch = RecordBatch::try_from_iter([("count", counts), ("word", words)]).expect("two columns");
+        let expected = WordCounts::new([("好", 2), ("天", 1)]);
+        assert_eq!(WordCounts::from_batch(&batch).expect("reads"), expected);
+
+        let folder = tempfile::tempdir().expect("temp folder");
+        let path = folder.path().join("counts.parquet");
+        let mut output = ParquetOutput::create(&path, batch.schema()).expect("creates");
+        output.write(&batch).and_then(|()| output.finish()).expect("writes");
+        assert!(is_table(&path).expect("reads"));
+        assert_eq!(WordCounts::read(&path).expect("reads"), expected);
+    }
 
     proptest! {
         #[test]

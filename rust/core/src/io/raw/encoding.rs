@@ -8,8 +8,26 @@ use crate::error::{Error, Result};
 const CHUNK: usize = 256 << 10;
 /// Chunks with non-ASCII bytes that are enough for a guess.
 const TELLING_CHUNKS: usize = 4;
+/// Of so many bytes one is zero, at least, in wide encodings and in binary data.
+const SHARE_OF_ZEROS: usize = 200;
 /// How far a beginning of plain ASCII, or a first line, is followed.
 const MAX_SAMPLE: usize = 16 << 20;
+
+/// How files begin that hold no text, and what they are.
+const BINARY: [(&[u8], &str); 12] = [
+    (b"PK\x03\x04", "a ZIP archive or an Office document"),
+    (b"%PDF-", "a PDF"),
+    (b"\xD0\xCF\x11\xE0", "an Office document"),
+    (b"7z\xBC\xAF\x27\x1C", "a 7z archive"),
+    (b"Rar!\x1A\x07", "a RAR archive"),
+    (b"\xFD7zXZ\x00", "xz data"),
+    (b"ARROW1", "an Arrow file"),
+    (b"SQLite format 3\x00", "an SQLite database"),
+    (b"\x89PNG", "a picture"),
+    (b"\xFF\xD8\xFF", "a picture"),
+    (b"GIF8", "a picture"),
+    (b"\x7FELF", "a program"),
+];
 
 /// The encoding of a file.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -57,6 +75,14 @@ impl Encoding {
     }
 }
 
+/// What a file is that holds no text, as its beginning tells.
+pub fn binary(sample: &[u8]) -> Option<&'static str> {
+    let named = BINARY.iter().find(|(magic, _)| sample.starts_with(magic));
+    let has_zeros = || memchr::memchr_iter(0, sample).count() > sample.len() / SHARE_OF_ZEROS;
+    let is_wide = || encoding_rs::Encoding::for_bom(sample).is_some() || utf16_by_zeros(sample).is_some();
+    named.map(|&(_, kind)| kind).or_else(|| (has_zeros() && !is_wide()).then_some("binary data"))
+}
+
 /// Reads the beginning of a file, past a long stretch of ASCII, for [`Encoding::detect`]; its first line is
 /// whole, however long, so that a record can be looked at.
 pub fn sample(input: &mut Input) -> Result<Vec<u8>> {
@@ -97,7 +123,7 @@ fn utf16_by_zeros(sample: &[u8]) -> Option<&'static encoding_rs::Encoding> {
         zeros[0] += usize::from(pair[0] == 0);
         zeros[1] += usize::from(pair[1] == 0);
     }
-    let enough = sample.len() / 200 + 1;
+    let enough = sample.len() / SHARE_OF_ZEROS + 1;
     match zeros {
         [even, odd] if odd >= enough && odd > 8 * even => Some(UTF_16LE),
         [even, odd] if even >= enough && even > 8 * odd => Some(UTF_16BE),

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 
 use super::bad::Reason;
 use super::columns::Columns;
-use super::encoding::{Encoding, Utf8Reader, sample};
+use super::encoding::{Encoding, Utf8Reader, binary, sample};
 use super::fields::is_known_name;
 pub use super::format::FileFormat;
 use super::format::Format;
@@ -91,7 +91,13 @@ impl RawFile {
         }
         let encoding = match &options.encoding {
             Some(label) => Encoding::named(label)?,
-            None => Encoding::detect(&head),
+            None => match binary(&head) {
+                None => Encoding::detect(&head),
+                Some(kind) => {
+                    let problem = format!("is {kind}, which is not read as text; unpack or convert it first");
+                    return Err(Error::file(path, problem));
+                }
+            },
         };
         let head = encoding.decode_head(&head);
         let format = FileFormat::detect(path, &head, options.format, options.separator_byte()?);
