@@ -44,6 +44,7 @@ NO_LAYER: list[tuple[str, Mapping[str, Any], str]] = [
     ),
     ("pretrain", {"trackers": ("paper",)}, r"[pretrain] trackers = 'paper': must be of"),
 ]
+NEGATIVE = ("sft.stream", {"batch_rows": -1}, r"[sft.stream] batch_rows = -1: must be at least 0")
 READY = Recipe(data=DataOptions(pretrain=("a",), sft=("b",), preference=("c",)))
 
 
@@ -73,7 +74,7 @@ def test_the_recipes_that_come_along_pass(path: Path) -> None:
     check_sections(read_recipe(path))
 
 
-@pytest.mark.parametrize(("section", "changed", "told"), [OUT_OF_RANGE[-1], *NO_LAYER])
+@pytest.mark.parametrize(("section", "changed", "told"), [OUT_OF_RANGE[-1], NEGATIVE, *NO_LAYER])
 def test_run_and_doctor_refuse_it_before_anything_is_done(
     section: str, changed: Mapping[str, Any], told: str, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from smolchat_fast.arguments import arguments
 from smolchat_fast.errors import MissingExtraError, StageError
 from smolchat_fast.model_options import ModelOptions
 from smolchat_fast.progress import Progress, ignore
@@ -121,6 +122,7 @@ class Diagnosis:
         return "\n".join(lines)
 
 
+@arguments
 def diagnose(
     recipe: Recipe,
     *,
