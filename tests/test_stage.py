@@ -334,6 +334,20 @@ def test_what_is_read_is_never_overwritten(tmp_path: Path, place: str, further: 
     assert source.read_text() == "mine"
 
 
+def test_a_file_of_another_folder_is_not_taken_for_what_was_made(tmp_path: Path, source: Path) -> None:
+    out, other = tmp_path / "here" / "out", tmp_path / "there" / "out"
+    run_stage("x", out, write, inputs=[source])
+    other.parent.mkdir()
+    other.write_text("precious")
+    for _ in range(2):  # with `out` there, and without it
+        with pytest.raises(StageError, match="there/out exists but was not finished by this program"):
+            run_stage("x", out, write, inputs=[source], also=[other])
+        assert other.read_text() == "precious"
+        out.unlink(missing_ok=True)
+    run_stage("x", out, write, inputs=[source], also=[other], overwrite=True)
+    assert run_stage("x", out, write, inputs=[source], also=[other]).skipped
+
+
 def test_an_input_is_known_under_another_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
     source, link = tmp_path / "data" / "one", tmp_path / "link"

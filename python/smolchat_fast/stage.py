@@ -121,7 +121,7 @@ def run_stage(
     made = read_manifest(out)
     if made is not None and not (overwrite and differences(made, wanted)):
         _refuse_if_different(out, made, wanted)
-        if all(path.exists() and path.name in _outputs(made) for path in also):
+        if all(path.exists() and _name(path, out) in _outputs(made) for path in also):
             _remove(*(out / name for name in scratch))
             return Finished(made["report"], True, made["seconds"], made["peak_mb"])
     if not overwrite:
@@ -140,7 +140,7 @@ def run_stage(
         manifest = wanted | {
             # The hash of what was made: who runs the same recipe on the same inputs can compare.
             "outputs": [
-                {"name": final.name, "hash": file_hash(path, scratch)}
+                {"name": _name(final, out), "hash": file_hash(path, scratch)}
                 for final, path in zip(finals, made_now, strict=True)
                 if path.exists()
             ],
@@ -282,10 +282,15 @@ def _refuse_foreign(out: Path, also: Sequence[Path]) -> None:
     """Refuse to replace what no manifest names; that of a killed run names its further outputs too."""
     known = _outputs(_read_json(manifest_path(out)))
     for path in (out, *also):
-        if path.exists() and path.name not in known:
+        if path.exists() and _name(path, out) not in known:
             raise StageError(
                 f"{path} exists but was not finished by this program. Use --overwrite, or name another file."
             )
+
+
+def _name(output: Path, out: Path) -> str:
+    """What the manifest of `out` calls an output: its place as seen from there."""
+    return Path(os.path.relpath(output, out.parent)).as_posix()
 
 
 def _outputs(manifest: Mapping[str, Any] | None) -> set[str]:

@@ -85,11 +85,11 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
+def out(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """An output in a folder of its own, which shows what is left behind."""
     folder = tmp_path / "made"
     folder.mkdir()
-    return folder / "out.parquet"
+    return folder / ("out.json" if request.node.callspec.params.get("stage") == "stats" else "out.parquet")
 
 
 def left(out: Path) -> list[str]:
