@@ -224,7 +224,7 @@ def test_an_empty_file_has_no_rows_and_no_file_is_an_error(stage: str, tmp_path:
     path.touch()
     assert rows_left(stage, STAGES[stage]([path], out)) == 0
     with pytest.raises(DataError, match="no input files"):
-        STAGES[stage]([], out.parent / "other" / "out.parquet")
+        STAGES[stage]([], out.parent / "other" / out.name)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "txt"])
