@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import platform
 import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -71,12 +70,6 @@ def forget(out: Path) -> None:
 
 
 def _peak_mb() -> float:
-    """Of this process, or of one that it started, whichever is higher."""
-    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-    return max(_own_peak_mb(), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / unit)
-
-
-def _own_peak_mb() -> float:
     status = Path("/proc/self/status")
     if status.exists():  # what getrusage tells on Linux is inherited from the parent process
         return (
