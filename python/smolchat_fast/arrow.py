@@ -63,6 +63,11 @@ def is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
+def first_null(column: pa.Array[Any] | pa.ChunkedArray[Any]) -> int | None:
+    """The first row of a column that is null, counted from 0."""
+    return column.is_null().index(True).as_py() if column.null_count else None
+
+
 def as_takeable(table: pa.Table) -> pa.Table:
     """The same with plain text in place of views, as polars has them: pyarrow cannot choose rows of these."""
     fields = [field.with_type(_without_views(field.type)) for field in table.schema]

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from smolchat_fast.arrow import is_text
+from smolchat_fast.arrow import first_null, is_text
 from smolchat_fast.errors import DataError
 
 Column = str | tuple[str, ...]
@@ -80,9 +80,8 @@ def _found(path: Path, file: pq.ParquetFile, column: Column) -> str:
 def _texts(path: Path, values: Any, name: str, first_row: int) -> list[str]:
     if not is_text(values.type):
         raise DataError(f"{path}: column {name!r} holds {values.type}, expected text.")
-    if values.null_count:
-        row = first_row + values.is_null().index(True).as_py()
+    if (row := first_null(values)) is not None:
         raise DataError(
-            f"{path}, row {row}: column {name!r} is null. Drop such rows with `smolchat-fast clean`."
+            f"{path}, row {first_row + row}: column {name!r} is null. Drop such rows with `smolchat-fast clean`."
         )
     return values.to_pylist()

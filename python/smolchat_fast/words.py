@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from smolchat_fast import _core
 from smolchat_fast.arguments import arguments
-from smolchat_fast.arrow import as_table, is_text
+from smolchat_fast.arrow import as_table, first_null, is_text
 from smolchat_fast.errors import DataError, refuse_one_string
 from smolchat_fast.progress import Progress
 from smolchat_fast.sections import NOWHERE, check_by_core
@@ -315,9 +315,8 @@ def text_names(table: pa.Table, names: Sequence[str] = ()) -> list[str]:
 
 def _without_nulls(table: pa.Table, name: str) -> pa.ChunkedArray[Any]:
     column = table.column(name)
-    if column.null_count:
-        row = column.is_null().index(True).as_py() + 1
-        raise DataError(f"row {row}: column {name!r} is null; drop such rows first")
+    if (row := first_null(column)) is not None:
+        raise DataError(f"row {row + 1}: column {name!r} is null; drop such rows first")
     return column
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from smolchat_fast import _core
+from smolchat_fast.arrow import first_null
 from smolchat_fast.errors import DataError
 from smolchat_fast.split import SplitOptions, split
 from smolchat_fast.words import read_counts, text_names
@@ -34,9 +35,8 @@ def text_part(
     """
     part = table.select(text_names(table, columns))
     for name, column in zip(part.column_names, part.columns, strict=True):
-        if column.null_count:
-            row = first + pc.index(column.is_null(), True).as_py() + 1
-            place = f"row {row}" if file is None else f"{file}, row {row}"
+        if (row := first_null(column)) is not None:
+            place = f"row {first + row + 1}" if file is None else f"{file}, row {first + row + 1}"
             raise DataError(
                 f'{place}: column "{name}" is null; drop such rows first (the command `clean` does)'
             )
